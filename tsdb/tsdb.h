@@ -1,0 +1,229 @@
+/*
+ * The embedded time-series store: samples and small transactional tables in two LMDB environments.
+ *
+ *   write   tsdb_batch_begin → tsdb_series → tsdb_batch_append … → tsdb_commit
+ *   read    tsdb_querier_open → tsdb_select → tsdb_read (a column per series) → tsdb_querier_close
+ *
+ * Promises
+ *   1. A commit reported as done is on disk (fsynced): samples and table changes, all or nothing
+ *      towards a crash, in one step towards readers.
+ *   2. No sample is visible to a querier before it is durable (the caller's own overlay excepted).
+ *   3. Within a series time ascends; a sample that repeats (time, value) is a no-op.
+ *   4. One process per data directory; a second one is refused naming the holder.
+ *
+ * Time is int64 Unix milliseconds; ranges are inclusive on both ends. Values keep every bit
+ * (NaN payloads, the stale marker, -0).
+ * Threads: any, for every function, unless stated. A batch or querier has one user at a time.
+ */
+#pragma once
+
+#include "base/clock.h"
+#include "base/kv.h"
+#include "base/metric.h"
+#include "model/model.h"
+
+struct tsdb;
+struct tsdb_batch;
+struct tsdb_querier;
+
+/* ---- life ---- */
+
+struct tsdb_options {
+    const char *path;               /* data directory, created (0750) when missing */
+    const struct clock *clock;      /* retention, future bound; NULL = clock_system() */
+    struct metric_registry *metrics; /* NULL = none */
+    int64_t retention_ms;           /* older data is dropped; 0 = keep for ever */
+    int64_t future_ms_max;          /* samples further ahead of the clock are refused; 0 = no bound */
+    uint64_t series_max;            /* active series; 0 = 10,000,000 */
+    uint64_t space_reserve_bytes;   /* below this much free disk ingest gets ERR_NO_SPACE; 0 = 64 MiB */
+    uint64_t pending_bytes_max;     /* uncommitted batches before ERR_THROTTLED; 0 = 64 MiB */
+    int64_t block_ms;               /* width of a head/segment window; 0 = 2 h */
+    bool is_read_only;              /* for offline tools: no lock taken, no recovery written */
+};
+
+/* Open or create; recovers what a crash left. Errors: ERR_UNAVAILABLE (in use: message names the
+ * pid), ERR_CORRUPT, ERR_IO, ERR_NO_SPACE, ERR_INVALID (newer format, network file system). */
+WARN_UNUSED bool
+tsdb_open(const struct tsdb_options *options, struct tsdb **ret, struct err *err);
+/* Commits what is pending, joins the threads. No batch or querier may be open. NULL ok. */
+void tsdb_close(struct tsdb *db);
+
+/* False with the reason while the store cannot take writes (disk reserve reached: ERR_NO_SPACE,
+ * recovers by itself; first sync error: ERR_IO, latched until restart). */
+WARN_UNUSED bool tsdb_health(struct tsdb *db, struct err *err);
+
+/* ---- write ---- */
+
+enum tsdb_class {
+    TSDB_INGEST, /* refused under pressure and below the disk reserve */
+    TSDB_STATE,  /* rules and notifications: goes on into the reserve */
+};
+
+enum tsdb_outcome {
+    TSDB_ACCEPTED,
+    TSDB_DUPLICATE,    /* same time, same value bits: nothing to do, counts as written */
+    TSDB_CONFLICT,     /* same time, other value */
+    TSDB_OUT_OF_ORDER, /* older than the newest of the series (and than the allowed window) */
+    TSDB_TOO_OLD,      /* before the retention */
+    TSDB_TOO_NEW,      /* beyond future_ms_max */
+    TSDB_OUTCOME_COUNT,
+};
+const char *tsdb_outcome_to_string(enum tsdb_outcome outcome); /* "out of order sample" … */
+
+/* ERR_THROTTLED (pending_bytes_max), ERR_NO_SPACE, ERR_IO (latched), ERR_UNAVAILABLE (closing). */
+WARN_UNUSED bool tsdb_batch_begin(struct tsdb *db,
+                                  enum tsdb_class cls,
+                                  struct tsdb_batch **ret,
+                                  struct err *err);
+void tsdb_batch_abandon(struct tsdb_batch *batch); /* NULL ok */
+
+/* A series as known to this process. Never reused while the process lives; not for disk. */
+typedef uint64_t series_ref_t;
+
+/*
+ * Find or create the series with exactly these labels (normalized: see labels_normalize).
+ * Errors: ERR_THROTTLED when series_max is reached (message names the metric); existing series go on.
+ */
+WARN_UNUSED bool
+tsdb_series(struct tsdb *db, struct labels labels, series_ref_t *ret, struct err *err);
+
+/*
+ * Shortcut for hot doors: remember the series under a keyed 128-bit hash of its bytes as they came
+ * over the wire, so that labels are parsed once. tsdb_alias_hash keys with a per-process secret.
+ */
+struct tsdb_alias {
+    uint64_t low;
+    uint64_t high;
+};
+struct tsdb_alias tsdb_alias_hash(struct tsdb *db, struct str wire_bytes);
+bool tsdb_alias_get(struct tsdb *db, struct tsdb_alias alias, series_ref_t *ret);
+void tsdb_alias_put(struct tsdb *db, struct tsdb_alias alias, series_ref_t ref);
+
+/* Add a sample; its verdict comes with the commit, by append order (0, 1, …). */
+void tsdb_batch_append(struct tsdb_batch *batch, series_ref_t ref, int64_t t_ms, double value);
+size_t tsdb_batch_sample_count(const struct tsdb_batch *batch);
+
+/* Table changes that become durable together with the samples. */
+struct kv_batch *tsdb_batch_kv(struct tsdb_batch *batch);
+
+/* Type, help, unit of a metric family; written only when it changed. */
+void tsdb_batch_metadata(struct tsdb_batch *batch,
+                         struct str family,
+                         const struct family_metadata *metadata);
+
+struct tsdb_commit_result {
+    bool is_durable;          /* false: nothing of the batch was or will be stored */
+    struct err err;           /* why, when not durable */
+    size_t counts[TSDB_OUTCOME_COUNT];
+    const uint8_t *outcomes;  /* enum tsdb_outcome per sample; valid during the callback */
+    size_t sample_count;
+};
+
+/* Called on the committer thread; must not block or call tsdb_commit_blocking. */
+typedef void (*tsdb_committed_fn)(void *ctx, const struct tsdb_commit_result *result);
+
+/* Hand the batch over (taken in any case). Valid samples are stored even if others are refused. */
+void tsdb_commit(struct tsdb_batch *batch, tsdb_committed_fn done, void *ctx);
+
+/* The same, waiting. True when durable; ret_result (NULL ok) gets counts, outcomes = NULL. */
+WARN_UNUSED bool tsdb_commit_blocking(struct tsdb_batch *batch,
+                                      struct tsdb_commit_result *ret_result,
+                                      struct err *err);
+
+/* The tables, for reading and for batches without samples. Lives as long as db. */
+struct kv_store *tsdb_kv(struct tsdb *db);
+
+/* ---- read ---- */
+
+/*
+ * A consistent snapshot of everything durable at this moment. `overlay` (may be NULL) is an open
+ * batch of the same thread whose samples this querier shall also see; it must outlive the querier
+ * and may grow meanwhile.
+ */
+WARN_UNUSED bool tsdb_querier_open(struct tsdb *db,
+                                   int64_t t_min_ms,
+                                   int64_t t_max_ms,
+                                   const struct tsdb_batch *overlay,
+                                   struct tsdb_querier **ret,
+                                   struct err *err);
+void tsdb_querier_close(struct tsdb_querier *querier); /* NULL ok */
+
+struct tsdb_series_view {
+    struct labels labels; /* valid until the querier closes or `arena` is reset */
+    uint64_t id;          /* opaque, for tsdb_read of the same querier */
+};
+
+/*
+ * Series that match all matchers and may have samples in the querier's range, sorted by labels.
+ * At least one matcher must not match the empty value (ERR_INVALID otherwise), unless count is 0,
+ * which selects every series.
+ * Ownership: *ret lives in `arena`. Errors: ERR_LIMIT (arena budget), ERR_CORRUPT, ERR_IO.
+ */
+WARN_UNUSED bool tsdb_select(struct tsdb_querier *querier,
+                             const struct matcher *matchers,
+                             size_t matcher_count,
+                             struct arena *arena,
+                             struct tsdb_series_view **ret,
+                             size_t *ret_count,
+                             struct err *err);
+
+/* Decoded samples of one series, reused from series to series. Init with {0}. */
+struct tsdb_column {
+    int64_t *t_ms;
+    double *values;
+    size_t count;
+    size_t cap; /* private */
+};
+void tsdb_column_finish(struct tsdb_column *column);
+
+/* Samples with t_min_ms <= t <= t_max_ms (clipped to the querier's range), ascending; stale
+ * markers included. Errors: ERR_CORRUPT naming series and time, ERR_IO. */
+WARN_UNUSED bool tsdb_read(struct tsdb_querier *querier,
+                           uint64_t id,
+                           int64_t t_min_ms,
+                           int64_t t_max_ms,
+                           struct tsdb_column *column,
+                           struct err *err);
+
+/* Sorted, unique; with matchers restricted to matching series. */
+WARN_UNUSED bool tsdb_label_names(struct tsdb_querier *querier,
+                                  const struct matcher *matchers,
+                                  size_t matcher_count,
+                                  struct arena *arena,
+                                  struct str **ret,
+                                  size_t *ret_count,
+                                  struct err *err);
+WARN_UNUSED bool tsdb_label_values(struct tsdb_querier *querier,
+                                   struct str name,
+                                   const struct matcher *matchers,
+                                   size_t matcher_count,
+                                   struct arena *arena,
+                                   struct str **ret,
+                                   size_t *ret_count,
+                                   struct err *err);
+
+/* Calls visit for every known family (family = empty) or one, in name order. */
+void tsdb_metadata(struct tsdb *db,
+                   struct str family,
+                   void (*visit)(void *ctx,
+                                 struct str family,
+                                 const struct family_metadata *metadata),
+                   void *ctx);
+
+/* ---- facts ---- */
+
+struct tsdb_stats {
+    uint64_t series_count;  /* in the head */
+    uint64_t samples_total; /* accepted since start */
+    uint64_t chunk_count;   /* open chunks in the head */
+    int64_t t_min_ms;       /* oldest sample stored; INT64_MAX when empty */
+    int64_t t_max_ms;       /* newest; INT64_MIN when empty */
+    uint64_t journal_bytes;
+    uint64_t store_bytes;
+    uint64_t pending_bytes;
+};
+void tsdb_stats(struct tsdb *db, struct tsdb_stats *ret);
+
+/* Seal everything sealable up to now and apply retention, as the background work would; for tests
+ * and offline tools. */
+WARN_UNUSED bool tsdb_maintain_blocking(struct tsdb *db, struct err *err);

@@ -28,12 +28,12 @@ void buf_i64(struct buf *buf, int64_t value);
 void buf_u64(struct buf *buf, uint64_t value);
 
 /* Make room for `len` more bytes and return where they start, NULL when over the cap. The caller
- * fills them and adds to buf->len. */
+ * fills them and adds to buf->len; the byte after the last reserved one is already NUL. */
 char *buf_reserve(struct buf *buf, size_t len);
 
 /* Hand the bytes to the caller (mem_free); the buf is empty afterwards. */
 char *buf_take(struct buf *buf, size_t *ret_len);
 
 static inline struct str buf_as_str(const struct buf *buf) {
-    return (struct str){ .ptr = buf->ptr == NULL ? "" : buf->ptr, .len = buf->len };
+    return str_n(buf->ptr == NULL ? "" : buf->ptr, buf->len);
 }

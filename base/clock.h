@@ -29,6 +29,7 @@ struct fake_clock {
     _Atomic int64_t now_ms;
     int64_t start_ms;
 };
+
 void fake_clock_init(struct fake_clock *fake, int64_t start_ms);
 void fake_clock_advance(struct fake_clock *fake, int64_t by_ms);
 

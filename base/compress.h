@@ -17,5 +17,7 @@ WARN_UNUSED bool zstd_decode(struct str in, struct buf *out, struct err *err);
 
 /* By Content-Encoding value: "", identity, gzip, deflate, snappy (block), zstd. Unknown names give
  * ERR_INVALID naming it. */
-WARN_UNUSED bool
-content_decode(struct str encoding, struct str in, struct buf *out, struct err *err);
+WARN_UNUSED bool content_decode(struct str encoding,
+                                struct str in,
+                                struct buf *out,
+                                struct err *err);

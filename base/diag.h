@@ -21,7 +21,8 @@ struct diag {
     uint32_t line;   /* 1-based; 0 = whole file */
     uint32_t column; /* 1-based, in characters */
     char *message;
-    char *source_line; /* NULL when unknown */
+    char *source_line; /* what is shown of it (indentation cut, long lines cut); NULL = unknown */
+    uint32_t caret;    /* where the column stands in source_line, in terminal columns from 0 */
 };
 
 struct diag_list {

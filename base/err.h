@@ -6,9 +6,9 @@
  */
 #pragma once
 
-#include "base/attr.h"
-
 #include <stdbool.h>
+
+#include "base/attr.h"
 
 enum err_code {
     ERR_NONE,
@@ -32,7 +32,8 @@ struct err {
     char msg[512];
 };
 
-#define ERR_INIT { .code = ERR_NONE, .msg = "" }
+#define ERR_INIT \
+    { .code = ERR_NONE, .msg = "" }
 
 const char *err_code_to_string(enum err_code code);
 

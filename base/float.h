@@ -9,11 +9,11 @@
 
 /* Shortest text that reads back to the same double. All return the length written to `out`
  * (NUL-terminated). Inf and NaN print as +Inf, -Inf, NaN. */
-size_t float_to_text(double value, char out[FLOAT_TEXT_MAX]);     /* Go 'f' with -1: no exponent */
-size_t float_to_json(double value, char out[FLOAT_TEXT_MAX]);     /* the query API's form: plain,
-                                                                     exponent if |x|<1e-6 or >=1e21 */
-size_t float_to_general(double value, char out[FLOAT_TEXT_MAX]);  /* Go 'g' with -1: %v, exposition */
-size_t float_to_exponent(double value, char out[FLOAT_TEXT_MAX]); /* Go 'e' with -1: 1e+00 */
+size_t float_to_text(double value, char out[FLOAT_TEXT_MAX]);     /* Go 'f' -1: no exponent */
+size_t float_to_general(double value, char out[FLOAT_TEXT_MAX]);  /* Go 'g' -1: %v, exposition */
+size_t float_to_exponent(double value, char out[FLOAT_TEXT_MAX]); /* Go 'e' -1: 1e+00 */
+/* The query API's form: plain, with an exponent only if |x| < 1e-6 or |x| >= 1e21. */
+size_t float_to_json(double value, char out[FLOAT_TEXT_MAX]);
 
 void buf_float_text(struct buf *buf, double value);
 void buf_float_json(struct buf *buf, double value);

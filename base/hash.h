@@ -1,9 +1,9 @@
-/* Hashes. XXH3 for tables and identities, CRC-32C for stored bytes, FNV-1a where upstream uses it. */
+/* Hashes: XXH3 for tables and identities, CRC-32C for stored bytes, FNV-1a where upstream has it. */
 #pragma once
 
 #include "base/str.h"
 
-uint64_t hash_bytes(struct str bytes);                 /* XXH3-64, unseeded: stable on disk */
+uint64_t hash_bytes(struct str bytes); /* XXH3-64, unseeded: stable on disk */
 uint64_t hash_bytes_seeded(struct str bytes, uint64_t seed);
 uint32_t hash_crc32c(uint32_t crc, const void *bytes, size_t len); /* start with 0 */
 uint64_t hash_fnv1a(uint64_t hash, const void *bytes, size_t len); /* start: HASH_FNV1A_INIT */

@@ -32,16 +32,16 @@ struct http_request {
     const char *password;
     const char *bearer_token;
     struct http_tls tls;
-    int64_t timeout_ms;         /* whole transfer, > 0 */
-    size_t response_bytes_max;  /* decoded */
+    int64_t timeout_ms;        /* whole transfer, > 0 */
+    size_t response_bytes_max; /* decoded */
     bool follow_redirects;
     bool accept_gzip;
 
     /* mail: url is smtp://host:port or smtps://…, body is the RFC 5322 message */
-    const char *mail_from;             /* NULL = not mail; refuse CR/LF/angle brackets */
+    const char *mail_from;              /* NULL = not mail; refuse CR/LF/angle brackets */
     const char *const *mail_recipients; /* NULL-terminated */
-    bool mail_require_tls;             /* STARTTLS or fail; never falls back to clear */
-    const char *mail_hello;            /* EHLO name, NULL = host name */
+    bool mail_require_tls;              /* STARTTLS or fail; never falls back to clear */
+    const char *mail_hello;             /* EHLO name, NULL = host name */
 };
 
 struct http_response {

@@ -26,7 +26,7 @@ void json_array(struct json_writer *json);
 void json_array_end(struct json_writer *json);
 void json_key(struct json_writer *json, const char *key);
 void json_key_str(struct json_writer *json, struct str key);
-void json_str(struct json_writer *json, struct str value); /* invalid UTF-8 becomes U+FFFD */
+void json_str(struct json_writer *json, struct str value);   /* invalid UTF-8 becomes U+FFFD */
 void json_cstr(struct json_writer *json, const char *value); /* NULL writes null */
 void json_i64(struct json_writer *json, int64_t value);
 void json_u64(struct json_writer *json, uint64_t value);
@@ -53,12 +53,14 @@ enum json_type {
 
 struct json_value {
     enum json_type type;
+
     union {
         bool boolean;
         int64_t i64;
         uint64_t u64;
         double f64;
         struct str string;
+
         struct {
             struct json_value *items;
             struct str *keys; /* objects only, in text order; duplicates kept */

@@ -41,16 +41,26 @@ struct log_field {
     double f64;
 };
 
-#define LOG_STR(k, v) \
-    (struct log_field){ .key = (k), .type = LOG_FIELD_STR, .str = (v) }
-#define LOG_CSTR(k, v) \
-    (struct log_field){ .key = (k), .type = LOG_FIELD_STR, .str = str_from(v) }
-#define LOG_I64(k, v) \
-    (struct log_field){ .key = (k), .type = LOG_FIELD_I64, .i64 = (int64_t)(v) }
-#define LOG_F64(k, v) \
-    (struct log_field){ .key = (k), .type = LOG_FIELD_F64, .f64 = (v) }
-#define LOG_BOOL(k, v) \
-    (struct log_field){ .key = (k), .type = LOG_FIELD_BOOL, .i64 = (v) }
+#define LOG_STR(k, v)                                 \
+    (struct log_field) {                              \
+        .key = (k), .type = LOG_FIELD_STR, .str = (v) \
+    }
+#define LOG_CSTR(k, v)                                        \
+    (struct log_field) {                                      \
+        .key = (k), .type = LOG_FIELD_STR, .str = str_from(v) \
+    }
+#define LOG_I64(k, v)                                          \
+    (struct log_field) {                                       \
+        .key = (k), .type = LOG_FIELD_I64, .i64 = (int64_t)(v) \
+    }
+#define LOG_F64(k, v)                                 \
+    (struct log_field) {                              \
+        .key = (k), .type = LOG_FIELD_F64, .f64 = (v) \
+    }
+#define LOG_BOOL(k, v)                                 \
+    (struct log_field) {                               \
+        .key = (k), .type = LOG_FIELD_BOOL, .i64 = (v) \
+    }
 
 struct log;
 

@@ -4,16 +4,16 @@
  */
 #pragma once
 
-#include "base/attr.h"
-
 #include <stddef.h>
 
-void *mem_alloc(size_t bytes);                    /* uninitialised; bytes may be 0 */
+#include "base/attr.h"
+
+void *mem_alloc(size_t bytes);                     /* uninitialised; bytes may be 0 */
 void *mem_calloc(size_t count, size_t elem_bytes); /* zeroed; overflow aborts */
 void *mem_realloc(void *ptr, size_t bytes);
-void mem_free(void *ptr);                         /* NULL is fine */
+void mem_free(void *ptr); /* NULL is fine */
 char *mem_strdup(const char *text);
-char *mem_strndup(const char *text, size_t len);  /* adds the NUL */
+char *mem_strndup(const char *text, size_t len); /* adds the NUL */
 
 /*
  * Grow a vector so that it holds at least `need` elements; doubles, updates *cap, returns the

@@ -41,8 +41,8 @@ struct metric *metric_histogram(struct metric_registry *registry,
                                 const double *bounds,
                                 size_t bound_count);
 
-void metric_add(struct metric *metric, double value); /* counter (value >= 0) or gauge */
-void metric_set(struct metric *metric, double value); /* gauge */
+void metric_add(struct metric *metric, double value);     /* counter (value >= 0) or gauge */
+void metric_set(struct metric *metric, double value);     /* gauge */
 void metric_observe(struct metric *metric, double value); /* histogram */
 double metric_get(const struct metric *metric);
 

@@ -4,10 +4,10 @@
  */
 #pragma once
 
-#include "base/attr.h"
-
 #include <stdbool.h>
 #include <stdint.h>
+
+#include "base/attr.h"
 
 struct queue;
 

@@ -1,13 +1,14 @@
 /*
  * Text is pointer and length; never assumed NUL-terminated. A struct str borrows its bytes.
+ * The inline functions here and in buf.h also compile as C++, for the shims.
  */
 #pragma once
-
-#include "base/attr.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
+
+#include "base/attr.h"
 
 struct str {
     const char *ptr;
@@ -21,11 +22,13 @@ struct str {
 #define STR_FMT(s) (int)(s).len, (s).ptr
 
 static inline struct str str_from(const char *text) {
-    return (struct str){ .ptr = text, .len = text == NULL ? 0 : strlen(text) };
+    struct str str = { text, text == NULL ? 0 : strlen(text) };
+    return str;
 }
 
 static inline struct str str_n(const char *ptr, size_t len) {
-    return (struct str){ .ptr = ptr, .len = len };
+    struct str str = { ptr, len };
+    return str;
 }
 
 static inline bool str_eq(struct str a, struct str b) {
@@ -36,11 +39,11 @@ static inline bool str_eq_c(struct str a, const char *b) {
     return str_eq(a, str_from(b));
 }
 
-int str_cmp(struct str a, struct str b); /* byte order, shorter first on a tie */
+int str_cmp(struct str a, struct str b);        /* byte order, shorter first on a tie */
 bool str_eq_nocase(struct str a, struct str b); /* ASCII */
 bool str_starts_with(struct str text, struct str prefix);
 bool str_ends_with(struct str text, struct str suffix);
-struct str str_trim(struct str text); /* ASCII white space on both ends */
+struct str str_trim(struct str text);                /* ASCII white space on both ends */
 size_t str_find(struct str text, struct str needle); /* index, or SIZE_MAX */
 
 /* Split at the first `sep`: *ret_head before it, *ret_tail after it. False (and head = text,

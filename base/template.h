@@ -29,6 +29,7 @@ enum tmpl_type {
 
 struct tmpl_value {
     enum tmpl_type type;
+
     union {
         bool boolean;
         int64_t integer;
@@ -75,14 +76,13 @@ struct tmpl *tmpl_create(const struct tmpl_func *funcs, size_t func_count);
 void tmpl_destroy(struct tmpl *tmpl); /* NULL ok */
 
 /* Parse `text` and add it under `name` together with the templates it defines. */
-WARN_UNUSED bool
-tmpl_add(struct tmpl *tmpl, const char *name, struct str text, struct err *err);
+WARN_UNUSED bool tmpl_add(struct tmpl *tmpl, const char *name, struct str text, struct err *err);
 bool tmpl_has(const struct tmpl *tmpl, const char *name);
 
 struct tmpl_run {
-    const char *name;       /* which template */
-    struct tmpl_value dot;  /* also $ */
-    void *ctx;              /* handed to the functions */
+    const char *name;      /* which template */
+    struct tmpl_value dot; /* also $ */
+    void *ctx;             /* handed to the functions */
     /* Variables visible from the start ("$labels", "$value"), for rule templates. */
     const char *const *var_names;
     const struct tmpl_value *var_values;

@@ -23,9 +23,9 @@ struct yaml_node {
     uint32_t line;  /* 1-based start */
     uint32_t column;
     struct str scalar;
-    struct yaml_pair *pairs;   /* mapping, in file order */
-    struct yaml_node **items;  /* sequence */
-    size_t count;              /* pairs or items */
+    struct yaml_pair *pairs;  /* mapping, in file order */
+    struct yaml_node **items; /* sequence */
+    size_t count;             /* pairs or items */
 };
 
 struct yaml_pair {
@@ -50,8 +50,9 @@ struct diag_at yaml_at(const struct yaml_doc *doc, const struct yaml_node *node)
 
 /* Where byte `offset` of a scalar's value stands in the file (block and folded scalars included),
  * to point at the column inside an expression. */
-struct diag_at
-yaml_at_offset(const struct yaml_doc *doc, const struct yaml_node *scalar, size_t offset);
+struct diag_at yaml_at_offset(const struct yaml_doc *doc,
+                              const struct yaml_node *scalar,
+                              size_t offset);
 
 const struct yaml_node *yaml_get(const struct yaml_node *mapping, const char *key);
 bool yaml_is_null(const struct yaml_node *node); /* NULL pointer, ~, null, empty plain scalar */

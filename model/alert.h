@@ -10,10 +10,10 @@ struct alert {
     struct labels labels;      /* identity; includes alertname */
     struct labels annotations; /* expanded; values may be longer than a label's cap */
     struct str generator_url;
-    int64_t active_ms;  /* when the expression first held */
-    int64_t starts_ms;  /* when it began firing */
-    int64_t ends_ms;    /* when it resolved; 0 while firing */
-    double value;       /* at this evaluation; of a resolved alert: the last value seen */
+    int64_t active_ms; /* when the expression first held */
+    int64_t starts_ms; /* when it began firing */
+    int64_t ends_ms;   /* when it resolved; 0 while firing */
+    double value;      /* at this evaluation; of a resolved alert: the last value seen */
 };
 
 /*

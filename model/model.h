@@ -84,6 +84,7 @@ struct labels_builder {
     size_t count;
     size_t cap;
 };
+
 void labels_builder_init(struct labels_builder *builder, struct arena *arena, struct labels base);
 void labels_builder_set(struct labels_builder *builder, struct str name, struct str value);
 void labels_builder_del(struct labels_builder *builder, struct str name);
@@ -140,6 +141,7 @@ enum family_type {
     FAMILY_STATESET,
     FAMILY_TYPE_COUNT,
 };
+
 const char *family_type_to_string(enum family_type type); /* "counter", "unknown" … */
 
 struct family_metadata {

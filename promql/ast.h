@@ -63,8 +63,8 @@ enum promql_agg {
 
 enum promql_card {
     PROMQL_ONE_TO_ONE,
-    PROMQL_MANY_TO_ONE, /* group_left */
-    PROMQL_ONE_TO_MANY, /* group_right */
+    PROMQL_MANY_TO_ONE,  /* group_left */
+    PROMQL_ONE_TO_MANY,  /* group_right */
     PROMQL_MANY_TO_MANY, /* set operators */
 };
 
@@ -106,8 +106,8 @@ struct promql_shift {
 
 struct promql_matching {
     enum promql_card card;
-    bool is_on;        /* on(...) rather than ignoring(...) */
-    bool has_modifier; /* on or ignoring was written */
+    bool is_on;         /* on(...) rather than ignoring(...) */
+    bool has_modifier;  /* on or ignoring was written */
     struct str *labels; /* sorted as written */
     size_t label_count;
     struct str *include; /* group_left/right(include) */
@@ -122,11 +122,11 @@ struct promql_matching {
 struct promql_function {
     const char *name;
     enum promql_type args[4];
-    uint8_t arg_count;    /* declared arguments (variadic: incl. the optional one) */
-    int8_t variadic;      /* 0 fixed; n > 0: up to n more than arg_count - 1 …; -1 any number */
+    uint8_t arg_count; /* declared arguments (variadic: incl. the optional one) */
+    int8_t variadic;   /* 0 fixed; n > 0: up to n more than arg_count - 1 …; -1 any number */
     enum promql_type returns;
     bool is_experimental;
-    uint8_t id;           /* enum of the evaluator's dispatch table */
+    uint8_t id; /* enum of the evaluator's dispatch table */
 };
 
 const struct promql_function *promql_function_find(struct str name); /* NULL: unknown */
@@ -136,12 +136,14 @@ struct promql_expr {
     enum promql_type type;
     uint32_t pos_start; /* byte offsets, end exclusive */
     uint32_t pos_end;
+
     union {
         struct {
             double value;
             bool is_duration; /* written as a duration literal: prints as one */
         } number;
         struct str string;
+
         struct {
             struct str name; /* metric name written before the braces; also among the matchers */
             struct matcher *matchers;
@@ -150,20 +152,24 @@ struct promql_expr {
             bool is_anchored; /* extended range selectors */
             bool is_smoothed;
         } selector;
+
         struct {
             struct promql_expr *selector; /* PROMQL_NODE_SELECTOR */
             struct promql_duration range;
         } range;
+
         struct {
             struct promql_expr *expr;
             struct promql_duration range;
             struct promql_duration step; /* 0 and no expr: default step */
             struct promql_shift shift;
         } subquery;
+
         struct {
             struct promql_expr *expr;
             enum promql_op op; /* ADD or SUB */
         } unary;
+
         struct {
             enum promql_op op;
             struct promql_expr *lhs;
@@ -171,6 +177,7 @@ struct promql_expr {
             bool return_bool;
             struct promql_matching matching; /* vector-vector only */
         } binary;
+
         struct {
             enum promql_agg op;
             struct promql_expr *expr;
@@ -180,15 +187,17 @@ struct promql_expr {
             bool is_without;
             bool has_grouping; /* by or without was written */
         } aggregate;
+
         struct {
             const struct promql_function *function;
             struct promql_expr **args;
             size_t arg_count;
         } call;
         struct promql_expr *paren;
+
         struct {
             enum promql_duration_op op;
-            double seconds; /* NUMBER */
+            double seconds;          /* NUMBER */
             struct promql_expr *lhs; /* duration nodes */
             struct promql_expr *rhs;
             bool is_wrapped; /* written in parentheses */

@@ -15,6 +15,7 @@ enum promql_type {
     PROMQL_MATRIX,
     PROMQL_TYPE_COUNT,
 };
+
 /* As error messages name them: "scalar", "string", "instant vector", "range vector". */
 const char *promql_type_to_string(enum promql_type type);
 /* As the HTTP API names them: "scalar", "string", "vector", "matrix". */
@@ -24,10 +25,10 @@ struct promql_expr;
 
 /* Switches of experimental syntax; all false by default as upstream. */
 struct promql_features {
-    bool experimental_functions;  /* limitk, limit_ratio, sort_by_label, info, mad_over_time … */
-    bool duration_expressions;    /* [5m * 2], offset step() */
+    bool experimental_functions;   /* limitk, limit_ratio, info, mad_over_time … */
+    bool duration_expressions;     /* [5m * 2], offset step() */
     bool extended_range_selectors; /* anchored, smoothed */
-    bool binop_fill_modifiers;    /* fill, fill_left, fill_right */
+    bool binop_fill_modifiers;     /* fill, fill_left, fill_right */
 };
 
 /*
@@ -72,13 +73,13 @@ struct promql_query {
     const struct tsdb_batch *overlay; /* NULL, or the caller's open batch to be seen too */
     int64_t start_ms;                 /* both inclusive; instant query: start == end */
     int64_t end_ms;
-    int64_t step_ms;                  /* > 0 for a range query, 0 for an instant query */
-    int64_t lookback_ms;              /* 0 = 5 min */
-    int64_t subquery_step_ms;         /* default step of subqueries [1h:]; 0 = 1 min */
-    uint64_t samples_max;             /* samples held at once; 0 = 50,000,000 */
-    const struct clock *clock;        /* for the deadline; NULL = none */
-    int64_t deadline_mono_ns;         /* 0 = none */
-    const _Atomic bool *is_canceled;  /* NULL ok; polled */
+    int64_t step_ms;                 /* > 0 for a range query, 0 for an instant query */
+    int64_t lookback_ms;             /* 0 = 5 min */
+    int64_t subquery_step_ms;        /* default step of subqueries [1h:]; 0 = 1 min */
+    uint64_t samples_max;            /* samples held at once; 0 = 50,000,000 */
+    const struct clock *clock;       /* for the deadline; NULL = none */
+    int64_t deadline_mono_ns;        /* 0 = none */
+    const _Atomic bool *is_canceled; /* NULL ok; polled */
     struct promql_features features;
 };
 
@@ -99,7 +100,7 @@ struct promql_result {
      * when sort() asks for it). MATRIX: sorted by labels. */
     struct promql_series *series;
     size_t series_count;
-    struct str string; /* STRING */
+    struct str string;    /* STRING */
     struct str *warnings; /* upstream's words, unique, sorted */
     size_t warning_count;
     struct str *infos;

@@ -29,22 +29,21 @@ struct tsdb_querier;
 /* ---- life ---- */
 
 struct tsdb_options {
-    const char *path;               /* data directory, created (0750) when missing */
-    const struct clock *clock;      /* retention, future bound; NULL = clock_system() */
+    const char *path;                /* data directory, created (0750) when missing */
+    const struct clock *clock;       /* retention, future bound; NULL = clock_system() */
     struct metric_registry *metrics; /* NULL = none */
-    int64_t retention_ms;           /* older data is dropped; 0 = keep for ever */
-    int64_t future_ms_max;          /* samples further ahead of the clock are refused; 0 = no bound */
-    uint64_t series_max;            /* active series; 0 = 10,000,000 */
-    uint64_t space_reserve_bytes;   /* below this much free disk ingest gets ERR_NO_SPACE; 0 = 64 MiB */
-    uint64_t pending_bytes_max;     /* uncommitted batches before ERR_THROTTLED; 0 = 64 MiB */
-    int64_t block_ms;               /* width of a head/segment window; 0 = 2 h */
-    bool is_read_only;              /* for offline tools: no lock taken, no recovery written */
+    int64_t retention_ms;            /* older data is dropped; 0 = keep for ever */
+    int64_t future_ms_max;           /* samples further ahead of the clock are refused; 0 = none */
+    uint64_t series_max;             /* active series; 0 = 10,000,000 */
+    uint64_t space_reserve_bytes;    /* less free disk: ingest gets ERR_NO_SPACE; 0 = 64 MiB */
+    uint64_t pending_bytes_max;      /* uncommitted batches before ERR_THROTTLED; 0 = 64 MiB */
+    int64_t block_ms;                /* width of a head/segment window; 0 = 2 h */
+    bool is_read_only;               /* for offline tools: no lock taken, no recovery written */
 };
 
 /* Open or create; recovers what a crash left. Errors: ERR_UNAVAILABLE (in use: message names the
  * pid), ERR_CORRUPT, ERR_IO, ERR_NO_SPACE, ERR_INVALID (newer format, network file system). */
-WARN_UNUSED bool
-tsdb_open(const struct tsdb_options *options, struct tsdb **ret, struct err *err);
+WARN_UNUSED bool tsdb_open(const struct tsdb_options *options, struct tsdb **ret, struct err *err);
 /* Commits what is pending, joins the threads. No batch or querier may be open. NULL ok. */
 void tsdb_close(struct tsdb *db);
 
@@ -68,6 +67,7 @@ enum tsdb_outcome {
     TSDB_TOO_NEW,      /* beyond future_ms_max */
     TSDB_OUTCOME_COUNT,
 };
+
 const char *tsdb_outcome_to_string(enum tsdb_outcome outcome); /* "out of order sample" … */
 
 /* ERR_THROTTLED (pending_bytes_max), ERR_NO_SPACE, ERR_IO (latched), ERR_UNAVAILABLE (closing). */
@@ -82,10 +82,12 @@ typedef uint64_t series_ref_t;
 
 /*
  * Find or create the series with exactly these labels (normalized: see labels_normalize).
- * Errors: ERR_THROTTLED when series_max is reached (message names the metric); existing series go on.
+ * Errors: ERR_THROTTLED when series_max is reached (names the metric); existing series go on.
  */
-WARN_UNUSED bool
-tsdb_series(struct tsdb *db, struct labels labels, series_ref_t *ret, struct err *err);
+WARN_UNUSED bool tsdb_series(struct tsdb *db,
+                             struct labels labels,
+                             series_ref_t *ret,
+                             struct err *err);
 
 /*
  * Shortcut for hot doors: remember the series under a keyed 128-bit hash of its bytes as they came
@@ -112,10 +114,10 @@ void tsdb_batch_metadata(struct tsdb_batch *batch,
                          const struct family_metadata *metadata);
 
 struct tsdb_commit_result {
-    bool is_durable;          /* false: nothing of the batch was or will be stored */
-    struct err err;           /* why, when not durable */
+    bool is_durable; /* false: nothing of the batch was or will be stored */
+    struct err err;  /* why, when not durable */
     size_t counts[TSDB_OUTCOME_COUNT];
-    const uint8_t *outcomes;  /* enum tsdb_outcome per sample; valid during the callback */
+    const uint8_t *outcomes; /* enum tsdb_outcome per sample; valid during the callback */
     size_t sample_count;
 };
 
@@ -174,6 +176,7 @@ struct tsdb_column {
     size_t count;
     size_t cap; /* private */
 };
+
 void tsdb_column_finish(struct tsdb_column *column);
 
 /* Samples with t_min_ms <= t <= t_max_ms (clipped to the querier's range), ascending; stale
@@ -222,6 +225,7 @@ struct tsdb_stats {
     uint64_t store_bytes;
     uint64_t pending_bytes;
 };
+
 void tsdb_stats(struct tsdb *db, struct tsdb_stats *ret);
 
 /* Seal everything sealable up to now and apply retention, as the background work would; for tests

@@ -1,4 +1,4 @@
-/* Hashes: XXH3 for tables and identities, CRC-32C for stored bytes, FNV-1a where upstream has it. */
+/* Hashes: XXH3 for tables and identities, CRC-32C for stored bytes, FNV-1a as upstream. */
 #pragma once
 
 #include "base/str.h"

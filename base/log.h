@@ -71,7 +71,7 @@ void log_destroy(struct log *log); /* does not close fd; NULL ok */
 WARN_UNUSED bool log_level_parse(struct str text, enum log_level *ret);
 const char *log_level_to_string(enum log_level level);
 
-/* `source` is the module ("web"); fields end with a {0} entry (NULL = none). A NULL log drops the line. */
+/* `source` is the module ("web"); fields end with a {0} entry (NULL = none). NULL log: no-op. */
 void log_write(struct log *log,
                enum log_level level,
                const char *source,

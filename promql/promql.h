@@ -34,7 +34,7 @@ struct promql_features {
 /*
  * Parse and type-check.
  * Ownership  *ret lives in `arena`, with copies of all names; `text` is not kept. Regexes of the
- *            matchers are compiled into heap memory: call promql_expr_finish() before the arena goes.
+ *            matchers are compiled into heap memory: promql_expr_finish() before the arena goes.
  * Errors     ERR_INVALID "LINE:COL: parse error: …" in upstream's words; *ret_offset (NULL ok) is
  *            the byte offset of the error, to be mapped into a rule file. Limits: 64 KiB of text,
  *            nesting 256 (ERR_LIMIT).
@@ -114,7 +114,7 @@ struct promql_result {
  *
  * Shape      steps = (end_ms - start_ms) / step_ms + 1. A real NaN is kept.
  * Lookback   A selector sees the newest sample in (t - lookback_ms, t]; a stale marker hides it.
- * Ownership  `expr` is borrowed and not changed; all of *ret lives in `arena`. Untouched on failure.
+ * Ownership  `expr` is borrowed and not changed; all of *ret lives in `arena`. Untouched if it fails.
  * Errors     ERR_EXEC    type mismatch at run time, duplicate output labels, many-to-many match
  *            ERR_LIMIT   samples_max or the arena budget exceeded (message names which)
  *            ERR_TIMEOUT, ERR_CANCELED  polled per step and per 1024 series

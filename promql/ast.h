@@ -87,8 +87,8 @@ enum promql_duration_op {
     PROMQL_DURATION_NEG,
     PROMQL_DURATION_STEP,  /* step() */
     PROMQL_DURATION_RANGE, /* range() */
-    PROMQL_DURATION_MIN,   /* min(a, b) */
-    PROMQL_DURATION_MAX,
+    PROMQL_DURATION_MIN,   /* min_of(a, b) */
+    PROMQL_DURATION_MAX,   /* max_of(a, b) */
 };
 
 /* A duration that is a literal (expr NULL, ms holds it) or a duration expression. */
@@ -118,15 +118,114 @@ struct promql_matching {
     double fill_right;
 };
 
-/* Signature of a function; the table stands in functions.c. */
+/* Every function of the language, in the order of the table in functions_table.c (by name). */
+enum promql_function_id {
+    PROMQL_FN_ABS,
+    PROMQL_FN_ABSENT,
+    PROMQL_FN_ABSENT_OVER_TIME,
+    PROMQL_FN_ACOS,
+    PROMQL_FN_ACOSH,
+    PROMQL_FN_ASIN,
+    PROMQL_FN_ASINH,
+    PROMQL_FN_ATAN,
+    PROMQL_FN_ATANH,
+    PROMQL_FN_AVG_OVER_TIME,
+    PROMQL_FN_CEIL,
+    PROMQL_FN_CHANGES,
+    PROMQL_FN_CLAMP,
+    PROMQL_FN_CLAMP_MAX,
+    PROMQL_FN_CLAMP_MIN,
+    PROMQL_FN_COS,
+    PROMQL_FN_COSH,
+    PROMQL_FN_COUNT_OVER_TIME,
+    PROMQL_FN_DAY_OF_MONTH,
+    PROMQL_FN_DAY_OF_WEEK,
+    PROMQL_FN_DAY_OF_YEAR,
+    PROMQL_FN_DAYS_IN_MONTH,
+    PROMQL_FN_DEG,
+    PROMQL_FN_DELTA,
+    PROMQL_FN_DERIV,
+    PROMQL_FN_DOUBLE_EXPONENTIAL_SMOOTHING,
+    PROMQL_FN_END,
+    PROMQL_FN_EXP,
+    PROMQL_FN_FIRST_OVER_TIME,
+    PROMQL_FN_FLOOR,
+    PROMQL_FN_HISTOGRAM_AVG,
+    PROMQL_FN_HISTOGRAM_COUNT,
+    PROMQL_FN_HISTOGRAM_FRACTION,
+    PROMQL_FN_HISTOGRAM_QUANTILE,
+    PROMQL_FN_HISTOGRAM_QUANTILES,
+    PROMQL_FN_HISTOGRAM_STDDEV,
+    PROMQL_FN_HISTOGRAM_STDVAR,
+    PROMQL_FN_HISTOGRAM_SUM,
+    PROMQL_FN_HOUR,
+    PROMQL_FN_IDELTA,
+    PROMQL_FN_INCREASE,
+    PROMQL_FN_INFO,
+    PROMQL_FN_IRATE,
+    PROMQL_FN_LABEL_JOIN,
+    PROMQL_FN_LABEL_REPLACE,
+    PROMQL_FN_LAST_OVER_TIME,
+    PROMQL_FN_LN,
+    PROMQL_FN_LOG10,
+    PROMQL_FN_LOG2,
+    PROMQL_FN_MAD_OVER_TIME,
+    PROMQL_FN_MAX_OF,
+    PROMQL_FN_MAX_OVER_TIME,
+    PROMQL_FN_MIN_OF,
+    PROMQL_FN_MIN_OVER_TIME,
+    PROMQL_FN_MINUTE,
+    PROMQL_FN_MONTH,
+    PROMQL_FN_PI,
+    PROMQL_FN_PREDICT_LINEAR,
+    PROMQL_FN_PRESENT_OVER_TIME,
+    PROMQL_FN_QUANTILE_OVER_TIME,
+    PROMQL_FN_RAD,
+    PROMQL_FN_RANGE,
+    PROMQL_FN_RATE,
+    PROMQL_FN_RESETS,
+    PROMQL_FN_ROUND,
+    PROMQL_FN_SCALAR,
+    PROMQL_FN_SGN,
+    PROMQL_FN_SIN,
+    PROMQL_FN_SINH,
+    PROMQL_FN_SORT,
+    PROMQL_FN_SORT_BY_LABEL,
+    PROMQL_FN_SORT_BY_LABEL_DESC,
+    PROMQL_FN_SORT_DESC,
+    PROMQL_FN_SQRT,
+    PROMQL_FN_START,
+    PROMQL_FN_START_TIMESTAMP,
+    PROMQL_FN_STDDEV_OVER_TIME,
+    PROMQL_FN_STDVAR_OVER_TIME,
+    PROMQL_FN_STEP,
+    PROMQL_FN_SUM_OVER_TIME,
+    PROMQL_FN_TAN,
+    PROMQL_FN_TANH,
+    PROMQL_FN_TIME,
+    PROMQL_FN_TIMESTAMP,
+    PROMQL_FN_TS_OF_FIRST_OVER_TIME,
+    PROMQL_FN_TS_OF_LAST_OVER_TIME,
+    PROMQL_FN_TS_OF_MAX_OVER_TIME,
+    PROMQL_FN_TS_OF_MIN_OVER_TIME,
+    PROMQL_FN_VECTOR,
+    PROMQL_FN_YEAR,
+    PROMQL_FN_COUNT,
+};
+
+#define PROMQL_FUNCTION_ARGS_MAX 5
+
+/* Signature of a function; the table stands in functions_table.c. */
 struct promql_function {
     const char *name;
-    enum promql_type args[4];
-    uint8_t arg_count; /* declared arguments (variadic: incl. the optional one) */
-    int8_t variadic;   /* 0 fixed; n > 0: up to n more than arg_count - 1 …; -1 any number */
+    enum promql_type args[PROMQL_FUNCTION_ARGS_MAX]; /* the last one's type for surplus ones */
+    uint8_t arg_count;                               /* entries used in args */
+    /* 0: exactly arg_count arguments. n > 0: arg_count - 1 arguments and up to n more.
+     * -1: arg_count - 1 arguments and any number more. */
+    int8_t variadic;
     enum promql_type returns;
     bool is_experimental;
-    uint8_t id; /* enum of the evaluator's dispatch table */
+    uint8_t id; /* enum promql_function_id */
 };
 
 const struct promql_function *promql_function_find(struct str name); /* NULL: unknown */

@@ -5,6 +5,12 @@
 
 #include "tsdb/tsdb.h"
 
+/* ---- limits (each tested at the limit and one past it) ---- */
+
+#define PROMQL_TEXT_BYTES_MAX (64 * 1024)
+#define PROMQL_NESTING_MAX    256  /* parentheses, calls and signs inside each other */
+#define PROMQL_HEIGHT_MAX     1024 /* of the tree: a chain a + b + c … adds one per operator */
+
 /* ---- expressions ---- */
 
 enum promql_type {
@@ -37,7 +43,7 @@ struct promql_features {
  *            matchers are compiled into heap memory: promql_expr_finish() before the arena goes.
  * Errors     ERR_INVALID "LINE:COL: parse error: …" in upstream's words; *ret_offset (NULL ok) is
  *            the byte offset of the error, to be mapped into a rule file. Limits: 64 KiB of text,
- *            nesting 256 (ERR_LIMIT).
+ *            nesting and height of the tree (ERR_LIMIT).
  */
 WARN_UNUSED bool promql_parse(struct str text,
                               const struct promql_features *features,

@@ -35,6 +35,8 @@ struct promql_features {
     bool duration_expressions;     /* [5m * 2], offset step() */
     bool extended_range_selectors; /* anchored, smoothed */
     bool binop_fill_modifiers;     /* fill, fill_left, fill_right */
+    bool delayed_name_removal;     /* evaluation: names are dropped from the final result only */
+    bool type_and_unit_labels;     /* evaluation: __type__ tells counters from gauges */
 };
 
 /*
@@ -77,6 +79,7 @@ void promql_visit_selectors(const struct promql_expr *expr,
 struct promql_query {
     struct tsdb *db;
     const struct tsdb_batch *overlay; /* NULL, or the caller's open batch to be seen too */
+    struct str text;                  /* as parsed: for "(line:col)" in warnings; may be empty */
     int64_t start_ms;                 /* both inclusive; instant query: start == end */
     int64_t end_ms;
     int64_t step_ms;                 /* > 0 for a range query, 0 for an instant query */

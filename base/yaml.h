@@ -70,7 +70,9 @@ void yaml_expand_env(struct yaml_doc *doc,
 
 /*
  * Table-driven decoding of a mapping into a struct. Unknown keys are errors with the nearest
- * known key as suggestion. Fields absent from the mapping keep what the struct holds (defaults).
+ * known key as suggestion. Fields absent from the mapping keep what the struct holds (defaults); so
+ * do scalar fields whose value is null (an error when required). A null mapping is an empty one.
+ * Custom decoders are called for null values too.
  */
 enum yaml_type {
     YAML_STRING,   /* char *: mem_strdup, freed by the owner; old value freed on overwrite */

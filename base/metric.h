@@ -24,7 +24,8 @@ struct metric_registry *metric_registry_create(void);
 void metric_registry_destroy(struct metric_registry *registry);
 
 /* label_pairs: NULL or {"name", "value", …, NULL}. Names and help follow Prometheus' rules
- * (counters end in _total; help ends with a full stop). A NULL registry gives a private dummy. */
+ * (counters end in _total; help ends with a full stop). A NULL registry gives NULL: a metric
+ * on which every update is a no-op and which reads as 0. */
 struct metric *metric_counter(struct metric_registry *registry,
                               const char *name,
                               const char *help,

@@ -120,6 +120,7 @@ void yaml_doc_destroy(struct yaml_doc *doc) {
     if (doc == NULL) {
         return;
     }
+    yaml_doc_destroy(doc->merged);
     arena_finish(&doc->arena);
     mem_free(doc->file);
     mem_free(doc->source);
@@ -136,6 +137,9 @@ const char *yaml_file(const struct yaml_doc *doc) {
 }
 
 struct diag_at yaml_at(const struct yaml_doc *doc, const struct yaml_node *node) {
+    if (node != NULL) {
+        doc = yaml_full_const(node)->doc;
+    }
     return (struct diag_at){
         .file = doc->file,
         .line = node == NULL ? 0 : node->line,

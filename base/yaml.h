@@ -54,6 +54,24 @@ struct diag_at yaml_at_offset(const struct yaml_doc *doc,
                               const struct yaml_node *scalar,
                               size_t offset);
 
+/* A list whose items are mappings known by one of their keys: "receivers" by "name". */
+struct yaml_keyed_list {
+    const char *list;
+    const char *key;
+};
+
+/*
+ * Lay `layer` (taken) over `doc`: mappings merge key by key, keyed lists item by item, everything
+ * else is replaced; a null value removes the key. Positions keep naming the file a value came from.
+ */
+void yaml_merge(struct yaml_doc *doc,
+                struct yaml_doc *layer,
+                const struct yaml_keyed_list *keyed,
+                size_t keyed_count);
+
+/* The tree as block YAML; values under `secret_keys` (NULL-terminated) print as <secret>. */
+void yaml_print(const struct yaml_doc *doc, const char *const *secret_keys, struct buf *out);
+
 const struct yaml_node *yaml_get(const struct yaml_node *mapping, const char *key);
 bool yaml_is_null(const struct yaml_node *node); /* NULL pointer, ~, null, empty plain scalar */
 

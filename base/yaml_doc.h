@@ -14,6 +14,7 @@ enum yaml_style {
 /* Every node of a document is the first member of one of these. */
 struct yaml_node_full {
     struct yaml_node node;
+    const struct yaml_doc *doc; /* the document it was read from, also after a merge */
     enum yaml_style style;
     bool is_expanded;      /* the value no longer is what the file says: offsets mean nothing */
     uint32_t subtree_size; /* nodes in it, itself included */
@@ -27,6 +28,7 @@ struct yaml_doc {
     size_t *line_offsets; /* byte where each line starts, by libyaml's idea of lines; owned */
     size_t line_count;
     struct yaml_node *root;
+    struct yaml_doc *merged; /* documents merged into this one; owned, linked by this field */
 };
 
 static inline struct yaml_node_full *yaml_full(struct yaml_node *node) {

@@ -138,6 +138,7 @@ struct diag_at yaml_at_offset(const struct yaml_doc *doc,
                               const struct yaml_node *scalar,
                               size_t offset) {
     const struct yaml_node_full *full = yaml_full_const(scalar);
+    doc = full->doc;
     if (scalar->kind != YAML_SCALAR || full->is_expanded) {
         return yaml_at(doc, scalar);
     }

@@ -55,6 +55,7 @@ bool yaml_builder_count(struct yaml_builder *b, size_t count, yaml_mark_t mark) 
 struct yaml_node *yaml_builder_node(struct yaml_builder *b, enum yaml_kind kind, yaml_mark_t mark) {
     struct yaml_node_full *full = arena_calloc(&b->doc->arena, 1, sizeof(*full));
     full->node.kind = kind;
+    full->doc = b->doc;
     full->node.line = (uint32_t)mark.line + 1;
     full->node.column = (uint32_t)mark.column + 1;
     full->subtree_size = 1;

@@ -21,7 +21,7 @@ static const struct {
       "receivers:\n  -\n    name: a\n  -\n    name: c\n" },
     { "", "a: x y\n", "a: x y\n" },
     { "a: {}\n", "a: []\n", "a: []\n" },
-    { "password: hunter2\nurl: http://h:80/\n", "", "password: <secret>\nurl: \"http://h:80/\"\n" },
+    { "password: hunter2\nurl: http://h:80/\n", "", "password: <secret>\nurl: http://h:80/\n" },
     { "s: \"yes\"\nt: 'a: b'\n", "", "s: \"yes\"\nt: \"a: b\"\n" },
 };
 

@@ -109,7 +109,7 @@ static char *make_excerpt(struct str line, uint32_t column, uint32_t *ret_caret)
 }
 
 /* Messages quote what the operator wrote: keep them on one line. */
-static char *make_message(const char *fmt, va_list args) {
+PRINTF_LIKE(1, 0) static char *make_message(const char *fmt, va_list args) {
     char text[DIAG_MESSAGE_BYTES_MAX];
     int len = vsnprintf(text, sizeof(text), fmt, args);
     if (len < 0) {

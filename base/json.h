@@ -85,6 +85,7 @@ WARN_UNUSED bool json_parse(struct json_parser *parser,
                             struct json_value **ret,
                             struct err *err);
 
-const struct json_value *json_get(const struct json_value *object, const char *key); /* or NULL */
+/* A member, NULL when absent or not an object; the last one of duplicates, as Go decodes. */
+const struct json_value *json_get(const struct json_value *object, const char *key);
 /* Numbers of any JSON type as a double; false for other types. */
 bool json_number(const struct json_value *value, double *ret);

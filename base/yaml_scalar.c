@@ -135,10 +135,12 @@ static bool parse_f64(struct str text, double *ret) {
         const char *text;
         double value;
     } specials[] = {
-        { ".inf", INFINITY },   { ".Inf", INFINITY },   { ".INF", INFINITY },
-        { "+.inf", INFINITY },  { "+.Inf", INFINITY },  { "+.INF", INFINITY },
-        { "-.inf", -INFINITY }, { "-.Inf", -INFINITY }, { "-.INF", -INFINITY },
-        { ".nan", NAN },        { ".NaN", NAN },        { ".NAN", NAN },
+        { ".inf", (double)INFINITY },   { ".Inf", (double)INFINITY },
+        { ".INF", (double)INFINITY },   { "+.inf", (double)INFINITY },
+        { "+.Inf", (double)INFINITY },  { "+.INF", (double)INFINITY },
+        { "-.inf", -(double)INFINITY }, { "-.Inf", -(double)INFINITY },
+        { "-.INF", -(double)INFINITY }, { ".nan", (double)NAN },
+        { ".NaN", (double)NAN },        { ".NAN", (double)NAN },
     };
 
     for (size_t i = 0; i < ARRAY_LEN(specials); i++) {

@@ -293,6 +293,31 @@ void options_finish(struct options *options) {
     }
 }
 
+void option_print_value(const struct options *options,
+                        const struct option_spec *spec,
+                        struct buf *out) {
+    const char *at = (const char *)options + spec->offset;
+    switch (spec->type) {
+    case OPTION_STRING: {
+        const char *text = *(char *const *)(const void *)at;
+        buf_cstr(out, text == NULL ? "" : text);
+        return;
+    }
+    case OPTION_LIST: {
+        const struct string_list *list = (const struct string_list *)(const void *)at;
+        for (size_t i = 0; i < list->count; i++) {
+            buf_printf(out, "%s%s", i == 0 ? "" : ",", list->items[i]);
+        }
+        return;
+    }
+    case OPTION_BOOL: buf_cstr(out, *(const bool *)at ? "true" : "false"); return;
+    case OPTION_I64: buf_i64(out, *(const int64_t *)(const void *)at); return;
+    case OPTION_DURATION: duration_print(out, *(const int64_t *)(const void *)at); return;
+    case OPTION_BYTES: buf_u64(out, *(const uint64_t *)(const void *)at); return;
+    }
+    BUG("option type %d", (int)spec->type);
+}
+
 void options_help(struct buf *out) {
     for (size_t i = 0; i < option_spec_count; i++) {
         const struct option_spec *spec = &option_specs[i];

@@ -86,6 +86,11 @@ void options_finish(struct options *options);
 /* Name of the environment variable of a flag. */
 void option_env_name(const char *flag, struct buf *out);
 
+/* The value of a flag as text; lists joined by commas. */
+void option_print_value(const struct options *options,
+                        const struct option_spec *spec,
+                        struct buf *out);
+
 /* The flags as the help text. */
 void options_help(struct buf *out);
 

@@ -235,6 +235,7 @@ struct promql_expr {
     enum promql_type type;
     uint32_t pos_start; /* byte offsets, end exclusive */
     uint32_t pos_end;
+    uint32_t height; /* 1 for a leaf; bounds the recursion of everybody who walks the tree */
 
     union {
         struct {
@@ -297,6 +298,7 @@ struct promql_expr {
         struct {
             enum promql_duration_op op;
             double seconds;          /* NUMBER */
+            bool is_duration;        /* NUMBER written as a duration literal: prints as one */
             struct promql_expr *lhs; /* duration nodes */
             struct promql_expr *rhs;
             bool is_wrapped; /* written in parentheses */

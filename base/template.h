@@ -40,9 +40,25 @@ struct tmpl_value {
     };
 };
 
+/* A function of the caller bound to values of one kind: {{ .Alerts.Firing }}, and with arguments
+ * {{ .CommonLabels.Remove .GroupLabels.Names }}. `self` and args are borrowed. */
+struct tmpl_method {
+    const char *name;
+    bool (*call)(const struct tmpl_value *self,
+                 const struct tmpl_value *args,
+                 size_t arg_count,
+                 struct arena *arena,
+                 struct tmpl_value *ret,
+                 struct err *err);
+    uint8_t args_min;
+    uint8_t args_max;
+};
+
 struct tmpl_list {
     struct tmpl_value *items;
     size_t count;
+    const struct tmpl_method *methods; /* looked up where a field is named; may be NULL */
+    size_t method_count;
 };
 
 struct tmpl_map {
@@ -50,6 +66,8 @@ struct tmpl_map {
     struct tmpl_value *values;
     size_t count;
     const char *type_name; /* for messages */
+    const struct tmpl_method *methods; /* looked up before the keys; may be NULL */
+    size_t method_count;
     /* How the value prints with {{ . }} (e.g. a label set); NULL = Go's map[k:v]. */
     void (*print)(const struct tmpl_map *map, struct buf *out);
 };

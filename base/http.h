@@ -5,7 +5,10 @@
  * Threads    submit from any thread; completions run on the client's thread: hand the result on,
  *            never block there.
  * Limits     response bytes and total time per transfer; no redirects unless asked (then same host
- *            only); only http, https, smtp, smtps.
+ *            only, never out of TLS); only http, https, smtp, smtps; HTTP/1.1; no proxy from the
+ *            environment.
+ * Once       only GET and HEAD reuse connections; anything else goes over a fresh one, so that
+ *            libcurl never repeats it by itself.
  */
 #pragma once
 
@@ -45,11 +48,12 @@ struct http_request {
 };
 
 struct http_response {
-    bool is_ok;      /* a complete reply was read (any status) */
+    bool is_ok; /* a complete reply was read, of any status; mail: the server's final word, 4xx and
+                   5xx to any command included */
     struct err err;  /* why not; ERR_LIMIT for response_bytes_max, ERR_TIMEOUT */
     bool was_sent;   /* the request may have reached the peer (ambiguous when !is_ok) */
     int status;      /* HTTP status or SMTP code */
-    struct str body; /* valid during the callback */
+    struct str body; /* valid during the callback; mail: the server's last reply line */
     struct str content_type;
     int64_t retry_after_ms; /* -1 = absent; seconds or HTTP date resolved against wall time */
     double duration_s;

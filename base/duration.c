@@ -22,6 +22,9 @@ static const struct unit units[] = {
 /* Go keeps nanoseconds in an int64; a text Prometheus refuses must not be accepted here. */
 static const int64_t duration_ms_max = INT64_MAX / 1000000;
 
+/* So does its size type. */
+static const uint64_t size_bytes_max = INT64_MAX;
+
 static bool is_digit(char c) {
     return c >= '0' && c <= '9';
 }
@@ -110,7 +113,8 @@ void duration_print(struct buf *buf, int64_t duration_ms) {
     }
 }
 
-/* "", "K", "M" … with "B" or "iB" after it; powers of 1024. */
+/* "B", "KB", "KiB", "MB" …: powers of 1024. "kB" means 1000 bytes where it is used at all, so it is
+ * refused rather than guessed. */
 static bool parse_size_unit(struct str unit, int *ret_shift) {
     static const char prefixes[] = "KMGTPE";
     if (unit.len == 0 || unit.ptr[unit.len - 1] != 'B') {
@@ -121,12 +125,51 @@ static bool parse_size_unit(struct str unit, int *ret_shift) {
         return true;
     }
     bool is_binary = unit.len == 3 && unit.ptr[1] == 'i';
-    char wanted = unit.ptr[0] == 'k' ? 'K' : unit.ptr[0];
-    const char *prefix = wanted == '\0' ? NULL : strchr(prefixes, wanted);
+    const char *prefix = memchr(prefixes, unit.ptr[0], sizeof(prefixes) - 1);
     if ((unit.len != 2 && !is_binary) || prefix == NULL) {
         return false;
     }
     *ret_shift = 10 * (int)(prefix - prefixes + 1);
+    return true;
+}
+
+/* A number with its unit, cut off the front of *rest. */
+struct size_part {
+    struct str number; /* digits with at most one point among them */
+    struct str unit;
+};
+
+static struct size_part cut_size_part(struct str *rest) {
+    size_t number_len = digits_length(*rest, true);
+    if (number_len < rest->len && rest->ptr[number_len] == '.') {
+        struct str fraction = str_n(rest->ptr + number_len + 1, rest->len - number_len - 1);
+        number_len += 1 + digits_length(fraction, true);
+    }
+    struct str after = str_n(rest->ptr + number_len, rest->len - number_len);
+    size_t unit_len = 0;
+    while (unit_len < after.len && !is_digit(after.ptr[unit_len]) && after.ptr[unit_len] != '.') {
+        unit_len++;
+    }
+    struct size_part part = {
+        .number = str_n(rest->ptr, number_len),
+        .unit = str_n(after.ptr, unit_len),
+    };
+    *rest = str_n(after.ptr + unit_len, after.len - unit_len);
+    return part;
+}
+
+/* Whole numbers exactly, fractions through a double. False: out of range. */
+static bool scale_size(struct str number, double value, int shift, uint64_t *ret) {
+    uint64_t whole;
+    if (str_parse_u64(number, &whole)) {
+        *ret = whole << shift;
+        return whole <= size_bytes_max >> shift;
+    }
+    double bytes = ldexp(value, shift);
+    if (bytes >= 0x1p63) {
+        return false;
+    }
+    *ret = (uint64_t)bytes;
     return true;
 }
 
@@ -135,37 +178,26 @@ bool bytes_parse(struct str text, uint64_t *ret_bytes, struct err *err) {
         *ret_bytes = 0;
         return true;
     }
-    size_t whole_len = digits_length(text, true);
-    size_t number_len = whole_len;
-    if (number_len < text.len && text.ptr[number_len] == '.') {
-        number_len++;
-        number_len += digits_length(str_n(text.ptr + number_len, text.len - number_len), true);
-    }
-    struct str number = str_n(text.ptr, number_len);
-    struct str unit = str_n(text.ptr + number_len, text.len - number_len);
-    int shift = 0;
-    double value = 0;
-    if (!str_parse_f64(number, &value)) {
-        return err_set(err, ERR_INVALID, "not a valid size: \"%.*s\"", STR_FMT(text));
-    }
-    if (!parse_size_unit(unit, &shift)) {
-        const char *what = unit.len == 0 ? "missing unit" : "unknown unit";
-        return err_set(err, ERR_INVALID,
-                       "not a valid size: \"%.*s\": %s (use B, KB, MB, GB, TB, PB or EB)",
-                       STR_FMT(text), what);
-    }
-    uint64_t whole = 0;
-    if (number_len == whole_len && str_parse_u64(number, &whole)) {
-        if (whole <= UINT64_MAX >> shift) {
-            *ret_bytes = whole << shift;
-            return true;
+    uint64_t total = 0;
+    struct str rest = text;
+    do {
+        struct size_part part = cut_size_part(&rest);
+        double value;
+        int shift;
+        uint64_t bytes;
+        if (!str_parse_f64(part.number, &value)) {
+            return err_set(err, ERR_INVALID, "not a valid size: \"%.*s\"", STR_FMT(text));
         }
-    } else {
-        double bytes = ldexp(value, shift);
-        if (bytes < 0x1p64) {
-            *ret_bytes = (uint64_t)bytes;
-            return true;
+        if (!parse_size_unit(part.unit, &shift)) {
+            return err_set(err, ERR_INVALID,
+                           "not a valid size: \"%.*s\": %s unit (use B, KB, MB, GB, TB, PB or EB)",
+                           STR_FMT(text), part.unit.len == 0 ? "missing" : "unknown");
         }
-    }
-    return err_set(err, ERR_INVALID, "size out of range: \"%.*s\"", STR_FMT(text));
+        if (!scale_size(part.number, value, shift, &bytes) || bytes > size_bytes_max - total) {
+            return err_set(err, ERR_INVALID, "size out of range: \"%.*s\"", STR_FMT(text));
+        }
+        total += bytes;
+    } while (rest.len > 0);
+    *ret_bytes = total;
+    return true;
 }

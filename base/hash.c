@@ -58,11 +58,13 @@ static const uint32_t crc32c_table[256] = {
     0x79b737ba, 0x8bdcb4b9, 0x988c474d, 0x6ae7c44e, 0xbe2da0a5, 0x4c4623a6, 0x5f16d052, 0xad7d5351,
 };
 
-static uint32_t crc32c_portable(uint32_t crc, const unsigned char *bytes, size_t len) {
+uint32_t hash_crc32c_portable(uint32_t crc, const void *bytes, size_t len) {
+    const unsigned char *p = bytes;
+    crc = ~crc;
     for (size_t i = 0; i < len; i++) {
-        crc = crc32c_table[(crc ^ bytes[i]) & 0xff] ^ (crc >> 8);
+        crc = crc32c_table[(crc ^ p[i]) & 0xff] ^ (crc >> 8);
     }
-    return crc;
+    return ~crc;
 }
 
 #if defined(__x86_64__)
@@ -91,7 +93,7 @@ uint32_t hash_crc32c(uint32_t crc, const void *bytes, size_t len) {
         return ~crc32c_sse42(~crc, bytes, len);
     }
 #endif
-    return ~crc32c_portable(~crc, bytes, len);
+    return hash_crc32c_portable(crc, bytes, len);
 }
 
 uint64_t hash_fnv1a(uint64_t hash, const void *bytes, size_t len) {

@@ -6,6 +6,8 @@
 uint64_t hash_bytes(struct str bytes); /* XXH3-64, unseeded: stable on disk */
 uint64_t hash_bytes_seeded(struct str bytes, uint64_t seed);
 uint32_t hash_crc32c(uint32_t crc, const void *bytes, size_t len); /* start with 0 */
+/* The same without help from the CPU: what hash_crc32c() falls back to. */
+uint32_t hash_crc32c_portable(uint32_t crc, const void *bytes, size_t len);
 uint64_t hash_fnv1a(uint64_t hash, const void *bytes, size_t len); /* start: HASH_FNV1A_INIT */
 #define HASH_FNV1A_INIT UINT64_C(14695981039346656037)
 

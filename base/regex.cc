@@ -53,9 +53,14 @@ RE2::Options options() {
     return options;
 }
 
-bool set_error(const RE2 &re, struct err *err) {
+/* `pattern` is what the user wrote: the offending part must not show what the translation made of
+ * it. */
+bool set_error(const RE2 &re, struct str pattern, struct err *err) {
     bool is_large = re.error_code() == RE2::ErrorPatternTooLarge;
-    const std::string &part = re.error_arg();
+    std::string part = re.error_arg();
+    if (part.rfind("(?P<", 0) == 0 && str_find(pattern, str_from("(?P<")) == SIZE_MAX) {
+        part.erase(2, 1);
+    }
     return err_set(err, is_large ? ERR_LIMIT : ERR_INVALID, "error parsing regexp: %s: `%.*s`",
                    go_message(re.error_code()),
                    static_cast<int>(part.size() > 200 ? 200 : part.size()), part.data());
@@ -114,15 +119,19 @@ bool translate(struct str pattern, std::string *ret, struct err *err) {
     return ok;
 }
 
-/* `plain` is the pattern as the user wrote it: its error names the user's text, not the wrapper. */
-bool compile(const std::string &plain,
-             const std::string &pattern,
-             struct regex **ret,
-             struct err *err) {
-    std::unique_ptr<struct regex> regex(new struct regex(pattern));
+/* A pattern on its way to RE2. */
+struct source {
+    struct str pattern;  /* as the user wrote it */
+    std::string plain;   /* translated */
+    std::string wrapped; /* and anchored, if it is to be */
+};
+
+bool compile(const source &source, struct regex **ret, struct err *err) {
+    std::unique_ptr<struct regex> regex(new struct regex(source.wrapped));
     if (!regex->re.ok()) {
-        RE2 alone(plain, options());
-        return set_error(alone.ok() ? regex->re : alone, err);
+        /* The error of the unwrapped pattern does not mention the wrapper. */
+        RE2 alone(source.plain, options());
+        return set_error(alone.ok() ? regex->re : alone, source.pattern, err);
     }
     if (regex->re.ProgramSize() > program_size_max) {
         return err_set(err, ERR_LIMIT,
@@ -139,20 +148,25 @@ bool compile(const std::string &plain,
 extern "C" {
 
 bool regex_create(struct str pattern, struct regex **ret, struct err *err) {
-    std::string plain;
-    if (!translate(pattern, &plain, err)) {
+    source source = { pattern, "", "" };
+    if (!translate(pattern, &source.plain, err)) {
         return false;
     }
-    if (!compile(plain, "^(?s:" + plain + ")$", ret, err)) {
+    source.wrapped = "^(?s:" + source.plain + ")$";
+    if (!compile(source, ret, err)) {
         return false;
     }
-    keep_shape(*ret, plain);
+    keep_shape(*ret, source.plain);
     return true;
 }
 
 bool regex_create_unanchored(struct str pattern, struct regex **ret, struct err *err) {
-    std::string plain;
-    return translate(pattern, &plain, err) && compile(plain, plain, ret, err);
+    source source = { pattern, "", "" };
+    if (!translate(pattern, &source.plain, err)) {
+        return false;
+    }
+    source.wrapped = source.plain;
+    return compile(source, ret, err);
 }
 
 void regex_destroy(struct regex *regex) {
@@ -191,6 +205,12 @@ size_t regex_group_index(const struct regex *regex, struct str name) {
     const auto &names = regex->re.NamedCapturingGroups();
     auto found = names.find(std::string(name.len == 0 ? "" : name.ptr, name.len));
     return found == names.end() ? SIZE_MAX : static_cast<size_t>(found->second);
+}
+
+bool regex_group_has_name(const struct regex *regex, size_t index, struct str name) {
+    const auto &names = regex->re.CapturingGroupNames();
+    auto found = names.find(static_cast<int>(index));
+    return found != names.end() && str_eq(str_n(found->second.data(), found->second.size()), name);
 }
 
 size_t regex_word_bytes(struct str text) {

@@ -61,16 +61,22 @@ static bool parse_reference(struct str text, struct reference *ret) {
     return true;
 }
 
+/* Several groups may share a name, one per alternative: the first that took part counts. */
 static struct str referenced_text(const struct regex *regex,
                                   const struct reference *reference,
                                   const struct str *groups,
                                   size_t group_count) {
-    size_t index = reference->number;
-    if (index == no_number) {
-        index = regex_group_index(regex, reference->name);
+    size_t number = reference->number;
+    if (number != no_number) {
+        bool is_set = number < group_count && groups[number].ptr != NULL;
+        return is_set ? groups[number] : STR("");
     }
-    bool is_set = index < group_count && groups[index].ptr != NULL;
-    return is_set ? groups[index] : STR("");
+    for (size_t i = 1; i < group_count; i++) {
+        if (groups[i].ptr != NULL && regex_group_has_name(regex, i, reference->name)) {
+            return groups[i];
+        }
+    }
+    return STR("");
 }
 
 void regex_expand(const struct regex *regex,

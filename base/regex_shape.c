@@ -441,7 +441,8 @@ static struct str common_prefix(const struct strings *set) {
 /* Anchors an anchored pattern repeats, as in ^(a|b)$, say nothing new: the first alternative starts
  * and the last one ends where the text does. */
 static struct str strip_anchors(struct str pattern) {
-    if (pattern.len > 0 && pattern.ptr[0] == '^') {
+    bool is_repeated = pattern.len > 1 && memchr("*+?{", pattern.ptr[1], 4) != NULL;
+    if (pattern.len > 0 && pattern.ptr[0] == '^' && !is_repeated) {
         pattern = str_n(pattern.ptr + 1, pattern.len - 1);
     }
     if (pattern.len > 0 && pattern.ptr[pattern.len - 1] == '$') {

@@ -22,5 +22,7 @@ size_t regex_groups_from(const struct regex *regex,
                          size_t start,
                          struct str ret_groups[REGEX_GROUPS_MAX]);
 
+bool regex_group_has_name(const struct regex *regex, size_t index, struct str name);
+
 /* Length of the letters, digits and underscores (Unicode) `text` starts with. */
 size_t regex_word_bytes(struct str text);

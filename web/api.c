@@ -1,0 +1,328 @@
+/* Parameters, selection and JSON forms that several handlers of the query API share. */
+#include "web/api.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/duration.h"
+#include "base/float.h"
+#include "base/mem.h"
+
+enum {
+    SELECTORS_MAX = 1000,
+    NOTES_MAX = 10,
+};
+
+/* ---- time ---- */
+
+static bool digits(struct str *text, size_t count, int *ret) {
+    if (text->len < count) {
+        return false;
+    }
+    int value = 0;
+    for (size_t i = 0; i < count; i++) {
+        char c = text->ptr[i];
+        if (c < '0' || c > '9') {
+            return false;
+        }
+        value = value * 10 + (c - '0');
+    }
+    *text = str_n(text->ptr + count, text->len - count);
+    *ret = value;
+    return true;
+}
+
+static bool skip(struct str *text, const char *one_of) {
+    if (text->len == 0 || strchr(one_of, text->ptr[0]) == NULL) {
+        return false;
+    }
+    *text = str_n(text->ptr + 1, text->len - 1);
+    return true;
+}
+
+/* ".678" rounded to milliseconds; nothing there is 0. */
+static bool fraction_ms(struct str *text, int *ret) {
+    *ret = 0;
+    if (!skip(text, ".")) {
+        return true;
+    }
+    int scale = 1000;
+    size_t count = 0;
+    while (text->len > 0 && text->ptr[0] >= '0' && text->ptr[0] <= '9') {
+        scale /= 10;
+        *ret += (text->ptr[0] - '0') * scale;
+        *text = str_n(text->ptr + 1, text->len - 1);
+        count++;
+    }
+    return count > 0;
+}
+
+static bool zone_minutes(struct str *text, int *ret) {
+    if (skip(text, "Zz")) {
+        *ret = 0;
+        return true;
+    }
+    if (text->len == 0) {
+        return false;
+    }
+    int sign = text->ptr[0] == '-' ? -1 : 1;
+    int hours;
+    int minutes;
+    if (!skip(text, "+-") || !digits(text, 2, &hours) || !skip(text, ":") ||
+        !digits(text, 2, &minutes)) {
+        return false;
+    }
+    *ret = sign * (hours * 60 + minutes);
+    return true;
+}
+
+static bool parse_rfc3339(struct str text, int64_t *ret_ms) {
+    struct civil c = { 0 };
+    int zone;
+    bool is_ok = digits(&text, 4, &c.year) && skip(&text, "-") && digits(&text, 2, &c.month) &&
+                 skip(&text, "-") && digits(&text, 2, &c.day) && skip(&text, "Tt ") &&
+                 digits(&text, 2, &c.hour) && skip(&text, ":") && digits(&text, 2, &c.minute) &&
+                 skip(&text, ":") && digits(&text, 2, &c.second) && fraction_ms(&text, &c.ms) &&
+                 zone_minutes(&text, &zone) && text.len == 0 && c.month >= 1 && c.month <= 12 &&
+                 c.day >= 1 && c.day <= 31 && c.hour < 24 && c.minute < 60 && c.second <= 60;
+    if (is_ok) {
+        *ret_ms = civil_to_ms(&c) - (int64_t)zone * 60000;
+    }
+    return is_ok;
+}
+
+bool api_time_parse(struct str text, int64_t *ret_ms, struct err *err) {
+    double seconds;
+    if (str_parse_f64(text, &seconds)) {
+        /* ±292 million years are int64 milliseconds; NaN and the infinities fail here too. */
+        if (!(fabs(seconds) < 9.2e15)) {
+            return err_set(err, ERR_INVALID, "time \"%.*s\" is out of range", STR_FMT(text));
+        }
+        double whole = floor(seconds);
+        *ret_ms = (int64_t)whole * 1000 + (int64_t)round((seconds - whole) * 1000);
+        return true;
+    }
+    return parse_rfc3339(text, ret_ms) ||
+           err_set(err, ERR_INVALID, "cannot parse \"%.*s\" to a valid timestamp",
+                   (int)(text.len < 64 ? text.len : 64), text.ptr);
+}
+
+/* ---- parameters ---- */
+
+bool api_bad_param(struct web_request *request, const char *name, const char *why) {
+    struct err err = ERR_INIT;
+    err_set(&err, ERR_INVALID, "invalid parameter \"%s\": %s", name, why);
+    web_reply_error(request, &err);
+    return false;
+}
+
+bool api_param_time(struct web_request *request,
+                    const char *name,
+                    int64_t default_ms,
+                    int64_t *ret_ms) {
+    struct str text = web_param(request, name);
+    struct err err = ERR_INIT;
+    if (text.len == 0) {
+        *ret_ms = default_ms;
+        return true;
+    }
+    return api_time_parse(text, ret_ms, &err) || api_bad_param(request, name, err.msg);
+}
+
+static bool duration_text(struct str text, int64_t *ret_ms, struct err *err) {
+    double seconds;
+    if (!str_parse_f64(text, &seconds)) {
+        return duration_parse(text, ret_ms, err);
+    }
+    if (!(fabs(seconds) < 9.2e15)) {
+        return err_set(err, ERR_INVALID, "duration \"%.*s\" is out of range", STR_FMT(text));
+    }
+    *ret_ms = (int64_t)round(seconds * 1000);
+    return true;
+}
+
+bool api_param_duration(struct web_request *request, const char *name, int64_t *ret_ms) {
+    struct err err = ERR_INIT;
+    return duration_text(web_param(request, name), ret_ms, &err) ||
+           api_bad_param(request, name, err.msg);
+}
+
+bool api_param_limit(struct web_request *request, uint64_t *ret) {
+    struct str text = web_param(request, "limit");
+    *ret = 0;
+    return text.len == 0 || str_parse_u64(text, ret) ||
+           api_bad_param(request, "limit", "expected a whole number >= 0");
+}
+
+bool web_query_deadline(struct web_request *request, int64_t *ret_mono_ns, struct err *err) {
+    const struct web *web = request->web;
+    int64_t timeout_ms = web->opts.query_timeout_ms == 0 ? 120000 : web->opts.query_timeout_ms;
+    struct str text = web_param(request, "timeout");
+    int64_t asked_ms;
+    if (text.len > 0) {
+        if (!duration_text(text, &asked_ms, err)) {
+            return err_wrap(err, "invalid parameter \"timeout\"");
+        }
+        timeout_ms = asked_ms < timeout_ms ? asked_ms : timeout_ms;
+    }
+    *ret_mono_ns = clock_mono_ns(web->clock) + timeout_ms * 1000000;
+    return true;
+}
+
+/* ---- selection ---- */
+
+bool api_selectors_parse(struct web_request *request, struct api_selectors *ret) {
+    *ret = (struct api_selectors){ 0 };
+    size_t count = 0;
+    for (size_t i = 0; i < request->param_count; i++) {
+        count += str_eq_c(request->params[i].name, "match[]");
+    }
+    if (count > SELECTORS_MAX) {
+        return api_bad_param(request, "match[]", "more than 1000 selectors");
+    }
+    ret->matchers = mem_calloc(count, sizeof(ret->matchers[0]));
+    ret->matcher_counts = mem_calloc(count, sizeof(ret->matcher_counts[0]));
+    for (size_t i = 0; i < request->param_count; i++) {
+        if (!str_eq_c(request->params[i].name, "match[]")) {
+            continue;
+        }
+        struct err err = ERR_INIT;
+        if (!promql_parse_selector(request->params[i].value, &ret->matchers[ret->count],
+                                   &ret->matcher_counts[ret->count], &err)) {
+            api_selectors_finish(ret);
+            return api_bad_param(request, "match[]", err.msg);
+        }
+        ret->count++;
+    }
+    return true;
+}
+
+void api_selectors_finish(struct api_selectors *selectors) {
+    for (size_t i = 0; i < selectors->count; i++) {
+        for (size_t j = 0; j < selectors->matcher_counts[i]; j++) {
+            matcher_finish(&selectors->matchers[i][j]);
+        }
+        mem_free(selectors->matchers[i]);
+    }
+    mem_free(selectors->matchers);
+    mem_free(selectors->matcher_counts);
+    *selectors = (struct api_selectors){ 0 };
+}
+
+static int compare_views(const void *a, const void *b) {
+    const struct tsdb_series_view *x = a;
+    const struct tsdb_series_view *y = b;
+    return labels_cmp(x->labels, y->labels);
+}
+
+bool api_select(struct tsdb_querier *querier,
+                const struct api_selectors *selectors,
+                struct arena *arena,
+                struct tsdb_series_view **ret,
+                size_t *ret_count,
+                struct err *err) {
+    struct tsdb_series_view *all = NULL;
+    size_t count = 0;
+    size_t cap = 0;
+    for (size_t i = 0; i < selectors->count; i++) {
+        struct tsdb_series_view *found = NULL;
+        size_t found_count = 0;
+        if (!tsdb_select(querier, selectors->matchers[i], selectors->matcher_counts[i], arena,
+                         &found, &found_count, err)) {
+            return false;
+        }
+        all = arena_vec_grow(arena, all, &cap, count + found_count, sizeof(*all));
+        memcpy(all + count, found, found_count * sizeof(*all));
+        count += found_count;
+    }
+    if (selectors->count > 1) {
+        qsort(all, count, sizeof(*all), compare_views);
+        size_t kept = 0;
+        for (size_t i = 0; i < count; i++) {
+            if (kept == 0 || !labels_equal(all[kept - 1].labels, all[i].labels)) {
+                all[kept++] = all[i];
+            }
+        }
+        count = kept;
+    }
+    *ret = all;
+    *ret_count = count;
+    return true;
+}
+
+bool api_querier_open(struct web_request *request, struct tsdb_querier **ret) {
+    int64_t start_ms;
+    int64_t end_ms;
+    struct err err = ERR_INIT;
+    if (!api_param_time(request, "start", INT64_MIN, &start_ms) ||
+        !api_param_time(request, "end", INT64_MAX, &end_ms)) {
+        return false;
+    }
+    if (end_ms < start_ms) {
+        return api_bad_param(request, "end", "end timestamp must not be before start time");
+    }
+    if (!tsdb_querier_open(request->web->opts.db, start_ms, end_ms, NULL, ret, &err)) {
+        web_reply_error(request, &err);
+        return false;
+    }
+    return true;
+}
+
+/* ---- JSON forms ---- */
+
+void api_json_labels(struct json_writer *json, struct labels labels) {
+    json_object(json);
+    for (size_t i = 0; i < labels.count; i++) {
+        json_key_str(json, labels.items[i].name);
+        json_str(json, labels.items[i].value);
+    }
+    json_object_end(json);
+}
+
+void api_json_time(struct json_writer *json, int64_t t_ms) {
+    char text[RFC3339_TEXT_MAX];
+    if (t_ms == 0) {
+        json_cstr(json, "0001-01-01T00:00:00Z");
+        return;
+    }
+    rfc3339_from_ms(t_ms, text);
+    json_cstr(json, text);
+}
+
+void api_json_seconds(struct json_writer *json, int64_t t_ms) {
+    char text[40];
+    uint64_t magnitude = t_ms < 0 ? 0 - (uint64_t)t_ms : (uint64_t)t_ms;
+    int len = snprintf(text, sizeof(text), "%s%llu", t_ms < 0 ? "-" : "",
+                       (unsigned long long)(magnitude / 1000));
+    if (magnitude % 1000 != 0) {
+        len +=
+            snprintf(text + len, sizeof(text) - (size_t)len, ".%03u", (unsigned)(magnitude % 1000));
+    }
+    json_raw(json, str_n(text, (size_t)len));
+}
+
+void api_json_point(struct json_writer *json, int64_t t_ms, double value) {
+    char text[FLOAT_TEXT_MAX];
+    json_array(json);
+    api_json_seconds(json, t_ms);
+    json_str(json, str_n(text, float_to_json(value, text)));
+    json_array_end(json);
+}
+
+void api_json_notes(struct json_writer *json, const char *key, const struct str *items, size_t n) {
+    if (n == 0) {
+        return;
+    }
+    json_key(json, key);
+    json_array(json);
+    for (size_t i = 0; i < n && i < NOTES_MAX; i++) {
+        json_str(json, items[i]);
+    }
+    if (n > NOTES_MAX) {
+        char text[64];
+        snprintf(text, sizeof(text), "%zu more %s omitted", n - NOTES_MAX, key);
+        json_cstr(json, text);
+    }
+    json_array_end(json);
+}

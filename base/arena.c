@@ -133,6 +133,7 @@ struct str arena_str(struct arena *arena, struct str text) {
 }
 
 struct str arena_printf(struct arena *arena, const char *fmt, ...) {
+    assert(fmt != NULL);
     va_list args;
     va_list again;
     va_start(args, fmt);

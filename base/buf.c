@@ -87,6 +87,7 @@ void buf_putc(struct buf *buf, char c) {
 }
 
 void buf_printf(struct buf *buf, const char *fmt, ...) {
+    assert(fmt != NULL);
     char small[256];
     va_list args;
     va_list again;

@@ -55,8 +55,9 @@ digits shortest_digits(double value) {
 
 size_t write_special(double value, char *out) {
     const char *text = std::isnan(value) ? "NaN" : value > 0 ? "+Inf" : "-Inf";
-    std::strcpy(out, text);
-    return std::strlen(text);
+    size_t len = std::strlen(text);
+    std::memcpy(out, text, len + 1);
+    return len;
 }
 
 size_t write_fixed(const digits &d, char *out) {

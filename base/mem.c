@@ -1,4 +1,4 @@
-/* Heap allocation that cannot fail: the one place that touches malloc and the one that dies of it. */
+/* Heap allocation that cannot fail: the one file that calls malloc, and the one that dies of it. */
 #include "base/mem.h"
 
 #include <assert.h>

@@ -1,7 +1,7 @@
 /*
  * Goal: the reader takes every well-formed message, refuses the rest at the right place, and never
- * reads past the end. Method: written messages read back; tables of malformed bytes; every prefix of
- * a good message.
+ * reads past the end. Method: written messages read back; tables of malformed bytes; every prefix
+ * of a good message.
  */
 #include <math.h>
 #include <string.h>

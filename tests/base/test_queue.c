@@ -1,6 +1,6 @@
 /*
  * Goal: nothing is lost, doubled or reordered per producer, whatever the timing. Method: order and
- * limits on one thread; two producers and two consumers moving 200,000 numbered items through a
+ * limits on one thread; two producers and two consumers moving 40,000 numbered items through a
  * queue of eight.
  */
 #include <pthread.h>
@@ -77,7 +77,7 @@ static void an_empty_pop_times_out(void **state) {
 enum {
     PRODUCERS = 2,
     CONSUMERS = 2,
-    ITEMS_EACH = 100000,
+    ITEMS_EACH = 20000,
 };
 
 struct item {

@@ -8,7 +8,7 @@
 #define DURATION_SECONDS_MAX 9223372036.854775807
 
 static bool is_out_of_range(double seconds) {
-    return !(seconds <= DURATION_SECONDS_MAX && seconds >= -DURATION_SECONDS_MAX);
+    return seconds > DURATION_SECONDS_MAX || seconds < -DURATION_SECONDS_MAX;
 }
 
 static bool is_literal(const struct promql_expr *expr) {

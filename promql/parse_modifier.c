@@ -159,6 +159,11 @@ static bool parse_offset(struct promql_parser *parser, struct promql_expr *expr)
     if (duration == NULL) {
         return false;
     }
+    struct promql_duration offset = to_duration(duration);
+    if (offset.expr == NULL && isnan(duration->duration.seconds)) {
+        /* Upstream takes it for -292 years. Inside an expression evaluating it fails. */
+        return promql_parser_fail(parser, duration->pos_start, "duration out of range");
+    }
     struct promql_shift *shift = shift_of(expr);
     if (shift == NULL) {
         return fail_not_shiftable(parser, expr, "offset");
@@ -166,7 +171,7 @@ static bool parse_offset(struct promql_parser *parser, struct promql_expr *expr)
     if (is_set(shift->offset)) {
         return promql_parser_fail(parser, expr->pos_start, "offset may not be set multiple times");
     }
-    shift->offset = to_duration(duration);
+    shift->offset = offset;
     expr->pos_end = (uint32_t)parser->pos_end;
     return true;
 }

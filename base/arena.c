@@ -7,6 +7,47 @@
 
 #include "base/mem.h"
 
+#if defined(__has_feature)
+#    if __has_feature(address_sanitizer)
+#        define ARENA_GUARDED 1
+#    endif
+#endif
+#if defined(__SANITIZE_ADDRESS__)
+#    define ARENA_GUARDED 1
+#endif
+
+/* Under the address sanitizer every allocation is followed by bytes nobody may touch, and a reset
+ * arena is off limits until it is handed out again. */
+#if defined(ARENA_GUARDED)
+#    include <sanitizer/asan_interface.h>
+
+enum {
+    GUARD_BYTES = 16
+};
+
+static void forbid(void *start, size_t bytes) {
+    ASAN_POISON_MEMORY_REGION(start, bytes);
+}
+
+static void allow(void *start, size_t bytes) {
+    ASAN_UNPOISON_MEMORY_REGION(start, bytes);
+}
+#else
+enum {
+    GUARD_BYTES = 0
+};
+
+static void forbid(void *start, size_t bytes) {
+    (void)start;
+    (void)bytes;
+}
+
+static void allow(void *start, size_t bytes) {
+    (void)start;
+    (void)bytes;
+}
+#endif
+
 enum {
     ARENA_ALIGN = 16,
     BLOCK_BYTES_MIN = 4096,
@@ -53,6 +94,9 @@ void arena_reset(struct arena *arena) {
             kept = NULL;
         }
     }
+    if (kept != NULL) {
+        forbid(block_payload(kept), kept->bytes);
+    }
     arena->blocks = kept;
     arena->next = kept == NULL ? NULL : block_payload(kept);
     arena->left = kept == NULL ? 0 : kept->bytes;
@@ -68,6 +112,7 @@ static struct arena_block *add_block(struct arena *arena, size_t payload_bytes) 
     block->bytes = payload_bytes;
     block->next = arena->blocks;
     arena->blocks = block;
+    forbid(block_payload(block), payload_bytes);
     return block;
 }
 
@@ -100,16 +145,24 @@ static size_t sum_capped(size_t a, size_t b) {
     return __builtin_add_overflow(a, b, &sum) ? SIZE_MAX : sum;
 }
 
+static size_t round_up(size_t bytes) {
+    return sum_capped(bytes, ARENA_ALIGN - 1) & ~(size_t)(ARENA_ALIGN - 1);
+}
+
 void *arena_alloc(struct arena *arena, size_t bytes) {
-    size_t rounded = sum_capped(bytes == 0 ? 1 : bytes, ARENA_ALIGN - 1);
-    rounded &= ~(size_t)(ARENA_ALIGN - 1);
+    size_t wanted = bytes == 0 ? 1 : bytes;
+    size_t rounded = round_up(wanted);
     arena->bytes_used = sum_capped(arena->bytes_used, rounded);
-    if (rounded > arena->left) {
-        return alloc_slow(arena, rounded);
+    size_t taken = round_up(sum_capped(rounded, GUARD_BYTES));
+    void *ptr;
+    if (taken > arena->left) {
+        ptr = alloc_slow(arena, taken);
+    } else {
+        ptr = arena->next;
+        arena->next += taken;
+        arena->left -= taken;
     }
-    char *ptr = arena->next;
-    arena->next += rounded;
-    arena->left -= rounded;
+    allow(ptr, wanted);
     return ptr;
 }
 

@@ -26,12 +26,12 @@ static const char *const code_names[] = {
 static_assert(ARRAY_LEN(code_names) == ERR_COUNT, "one name per error code");
 
 void bug_abort(const char *file, int line, const char *fmt, ...) {
+    char text[1024];
     va_list args;
     va_start(args, fmt);
-    fprintf(stderr, "BUG: %s:%d: ", file, line);
-    vfprintf(stderr, fmt, args);
-    fputc('\n', stderr);
+    vsnprintf(text, sizeof(text), fmt, args);
     va_end(args);
+    fprintf(stderr, "BUG: %s:%d: %s\n", file, line, text);
     abort();
 }
 

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/float.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 
 /* A longer line is cut between fields and says so. */
 enum {
@@ -73,38 +74,36 @@ const char *log_level_to_string(enum log_level level) {
     return level_names[level].json;
 }
 
-/* Inside quotes, for both formats: JSON's escapes are also what logfmt readers undo. Bytes that are
- * not UTF-8 are replaced, so that a line is always valid JSON. */
-static void put_escaped(struct buf *line, struct str text) {
+static void put_control(struct buf *line, uint32_t rune) {
     static const char hex[] = "0123456789abcdef";
-    size_t at = 0;
-    while (at < text.len) {
-        unsigned char c = (unsigned char)text.ptr[at];
-        if (c == '"' || c == '\\') {
-            buf_putc(line, '\\');
-            buf_putc(line, (char)c);
-        } else if (c == '\n') {
-            buf_cstr(line, "\\n");
-        } else if (c == '\t') {
-            buf_cstr(line, "\\t");
-        } else if (c == '\r') {
-            buf_cstr(line, "\\r");
-        } else if (c < 0x20 || c == 0x7f) {
-            buf_cstr(line, "\\u00");
-            buf_putc(line, hex[c >> 4]);
-            buf_putc(line, hex[c & 15]);
-        } else if (c < 0x80) {
-            buf_putc(line, (char)c);
+    switch (rune) {
+    case '\n': buf_cstr(line, "\\n"); return;
+    case '\r': buf_cstr(line, "\\r"); return;
+    case '\t': buf_cstr(line, "\\t"); return;
+    default:
+        buf_cstr(line, "\\u00");
+        buf_putc(line, hex[rune >> 4]);
+        buf_putc(line, hex[rune & 15]);
+    }
+}
+
+/* Inside quotes, for both formats: JSON's escapes are also what logfmt readers undo. Stricter than
+ * JSON asks for: DEL and the C1 controls could steer the terminal that shows the log. */
+static void put_escaped(struct buf *line, struct str text) {
+    for (size_t at = 0; at < text.len;) {
+        uint32_t rune;
+        size_t len = utf8_decode(text, at, &rune);
+        if (rune < 0x20 || (rune >= 0x7f && rune < 0xa0)) {
+            put_control(line, rune);
+        } else if (rune == UTF8_INVALID) {
+            utf8_append(line, UTF8_REPLACEMENT);
         } else {
-            size_t len = c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : 2;
-            if (text.len - at >= len && str_is_utf8(str_n(text.ptr + at, len))) {
-                buf_append(line, text.ptr + at, len);
-                at += len;
-                continue;
+            if (rune == '"' || rune == '\\') {
+                buf_putc(line, '\\');
             }
-            buf_cstr(line, "\xef\xbf\xbd");
+            buf_append(line, text.ptr + at, len);
         }
-        at++;
+        at += len;
     }
 }
 

@@ -2,6 +2,7 @@
 #include <assert.h>
 
 #include "base/regex_syntax.h"
+#include "base/utf8.h"
 
 static const size_t no_number = SIZE_MAX;
 
@@ -103,13 +104,8 @@ void regex_expand(const struct regex *regex,
 }
 
 static size_t rune_bytes(struct str text, size_t at) {
-    if (at >= text.len) {
-        return 0;
-    }
-    unsigned char first = (unsigned char)text.ptr[at];
-    size_t len = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : first >= 0xc2 ? 2 : 1;
-    bool is_whole = text.len - at >= len && str_is_utf8(str_n(text.ptr + at, len));
-    return is_whole ? len : 1;
+    uint32_t rune;
+    return at < text.len ? utf8_decode(text, at, &rune) : 0;
 }
 
 void regex_replace_all(const struct regex *regex,

@@ -5,6 +5,9 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/err.h"
 #include "base/str.h"
@@ -99,11 +102,35 @@ static void every_code_has_a_name(void **state) {
     assert_string_equal(err_code_to_string(ERR_NO_SPACE), "no_space");
 }
 
+/* In a child whose standard error comes back through a pipe. */
+static void a_bug_says_where_and_aborts(void **state) {
+    int fds[2];
+    assert_int_equal(pipe(fds), 0);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        const struct rlimit no_core = { 0 };
+        (void)setrlimit(RLIMIT_CORE, &no_core);
+        (void)dup2(fds[1], STDERR_FILENO);
+        bug_abort("base/x.c", 42, "state %d", 7);
+    }
+    close(fds[1]);
+    char text[200];
+    ssize_t len = read(fds[0], text, sizeof(text));
+    close(fds[0]);
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status));
+    assert_true(len > 0);
+    assert_true(str_starts_with(str_n(text, (size_t)len), STR("BUG: base/x.c:42: state 7\n")));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(set_keeps_code_and_message),       cmocka_unit_test(set_may_quote_itself),
         cmocka_unit_test(wrap_prepends_and_keeps_the_code), cmocka_unit_test(errno_is_named),
         cmocka_unit_test(long_messages_end_in_dots),        cmocka_unit_test(every_code_has_a_name),
+        cmocka_unit_test(a_bug_says_where_and_aborts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

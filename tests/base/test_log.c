@@ -107,9 +107,11 @@ static void any_bytes_make_valid_json(void **state) {
     }
     struct capture *capture = capture_create(LOG_FORMAT_JSON, LOG_LEVEL_INFO);
     log_info(capture->log, "web", "bytes", LOG_STR("all", str_n(bytes, 256)),
-             LOG_CSTR("cut", "\xe2\x82"), LOG_CSTR("euro", "\xe2\x82\xac"));
+             LOG_CSTR("cut", "\xe2\x82"), LOG_CSTR("csi", "\xc2\x9b\x7f"),
+             LOG_CSTR("euro", "\xe2\x82\xac"));
     const char *line = capture_end(capture);
     expect_valid_json(line);
+    assert_non_null(strstr(line, "\"csi\":\"\\u009b\\u007f\""));
     assert_non_null(strstr(line, "\"euro\":\"\xe2\x82\xac\""));
     assert_ptr_equal(strchr(line, '\n'), line + strlen(line) - 1);
 }

@@ -115,6 +115,8 @@ static void refusals_use_the_words_of_go(void **state) {
         { "(a)\\1", "error parsing regexp: invalid escape sequence: `\\1`" },
         { "\\C", "error parsing regexp: invalid escape sequence: `\\C`" },
         { "a\\\\\\C", "error parsing regexp: invalid escape sequence: `\\C`" },
+        { "[\\C]", "error parsing regexp: invalid escape sequence: `\\C`" },
+        { "[\\Qa\\E]", "error parsing regexp: invalid escape sequence: `\\Q`" },
         { "a\\E", "error parsing regexp: invalid escape sequence: `\\E`" },
         { "(?P<n", "error parsing regexp: invalid named capture: `(?P<n`" },
         { "(?<n", "error parsing regexp: invalid named capture: `(?<n`" },

@@ -55,6 +55,12 @@ static void reset_starts_over(void **state) {
     arena_reset(&arena);
     arena_reset(&arena);
     arena_finish(&arena);
+    /* A first block of unusual size is not kept. */
+    (void)arena_alloc(&arena, (size_t)5 << 20);
+    arena_reset(&arena);
+    assert_int_equal(arena.left, 0);
+    assert_non_null(arena_alloc(&arena, 1));
+    arena_finish(&arena);
 }
 
 static void budget_is_sticky_and_exact(void **state) {

@@ -54,6 +54,17 @@ static void encode_zstd(struct str in, struct buf *out) {
     out->len += size;
 }
 
+/* Without the size in the frame header, as streaming clients send it. */
+static void encode_zstd_stream(struct str in, struct buf *out) {
+    ZSTD_CCtx *ctx = ZSTD_createCCtx();
+    assert_false(ZSTD_isError(ZSTD_CCtx_setParameter(ctx, ZSTD_c_contentSizeFlag, 0)));
+    size_t room = ZSTD_compressBound(in.len);
+    size_t size = ZSTD_compress2(ctx, buf_reserve(out, room), room, in.ptr, in.len);
+    assert_false(ZSTD_isError(size));
+    out->len += size;
+    ZSTD_freeCCtx(ctx);
+}
+
 static const struct {
     const char *name;
     void (*encode)(struct str in, struct buf *out);
@@ -62,6 +73,7 @@ static const struct {
     { "snappy", snappy_block_encode, snappy_block_decode }, { "gzip", gzip_encode, gzip_decode },
     { "zlib as gzip", encode_zlib, gzip_decode },           { "zlib", encode_zlib, deflate_decode },
     { "raw deflate", encode_raw, deflate_decode },          { "zstd", encode_zstd, zstd_decode },
+    { "zstd stream", encode_zstd_stream, zstd_decode },
 };
 
 static void everything_round_trips(void **state) {
@@ -188,7 +200,7 @@ static void gzip_trailers_are_not_believed(void **state) {
 static void bombs_stop_at_the_cap(void **state) {
     size_t len = (size_t)32 << 20;
     char *zeroes = calloc(1, len);
-    static const size_t chosen[] = { 1, 3, 4, 5 }; /* gzip, zlib, raw, zstd */
+    static const size_t chosen[] = { 1, 3, 4, 5, 6 }; /* gzip, zlib, raw, zstd, zstd stream */
     for (size_t i = 0; i < ARRAY_LEN(chosen); i++) {
         struct buf packed;
         struct buf out;
@@ -237,6 +249,19 @@ static void zlib_streams_end_once(void **state) {
     assert_false(deflate_decode(buf_as_str(&packed), &out, &err));
     assert_string_equal(err.msg, "deflate: 4 bytes follow the end of the stream");
     buf_finish(&packed);
+    buf_finish(&out);
+}
+
+/* A stored block whose first two bytes are also a correct zlib header. */
+static void raw_streams_may_look_like_zlib(void **state) {
+    struct buf out;
+    struct err err = ERR_INIT;
+    buf_init(&out, 100);
+    buf_cstr(&out, "pre");
+    struct str in = STR("\x78\x01\x00\xfe\xffx\x01\x00\x00\xff\xff");
+    assert_true(deflate_decode(in, &out, &err));
+    assert_int_equal(err.code, ERR_NONE);
+    assert_string_equal(out.ptr, "prex");
     buf_finish(&out);
 }
 
@@ -307,6 +332,7 @@ int main(void) {
         cmocka_unit_test(bombs_stop_at_the_cap),
         cmocka_unit_test(gzip_members_and_zstd_frames_concatenate),
         cmocka_unit_test(zlib_streams_end_once),
+        cmocka_unit_test(raw_streams_may_look_like_zlib),
         cmocka_unit_test(encoders_respect_the_cap),
         cmocka_unit_test(encodings_by_name),
     };

@@ -335,6 +335,18 @@ static void replace_all_as_in_go(void **state) {
     }
 }
 
+static void replacing_in_no_text(void **state) {
+    struct regex *regex = NULL;
+    struct err err = ERR_INIT;
+    assert_true(regex_create_unanchored(STR(""), &regex, &err));
+    struct buf out;
+    buf_init(&out, 5);
+    regex_replace_all(regex, str_n(NULL, 0), STR("x"), &out);
+    assert_string_equal(out.ptr, "x");
+    buf_finish(&out);
+    regex_destroy(regex);
+}
+
 static void replacing_stops_at_the_cap(void **state) {
     struct regex *regex = NULL;
     struct err err = ERR_INIT;
@@ -357,6 +369,7 @@ int main(void) {
         cmocka_unit_test(a_name_may_be_used_once_per_alternative),
         cmocka_unit_test(replacements_expand_as_in_go),
         cmocka_unit_test(replace_all_as_in_go),
+        cmocka_unit_test(replacing_in_no_text),
         cmocka_unit_test(replacing_stops_at_the_cap),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -219,6 +219,7 @@ static void utf8(void **state) {
         { "\xc3(", false },
         { "\xe0\x9f\xbf", false },
         { "\xe2\x82", false },
+        { "\xe2\x82(", false },
         { "\xed\xa0\x80", false },
         { "\xed\xbf\xbf", false },
         { "\xf0\x8f\xbf\xbf", false },

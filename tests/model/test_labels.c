@@ -158,6 +158,14 @@ static void limits_hold_at_and_past(void **state) {
     assert_true(str_starts_with(str_from(err.msg), STR("label name \"xxxx")));
     assert_true(str_ends_with(str_from(err.msg), STR("of 257 bytes exceeds the limit of 256")));
 
+    /* A cut name in the message stays UTF-8. */
+    text[63] = '\xc3';
+    text[64] = '\xa9';
+    err = (struct err)ERR_INIT;
+    assert_false(labels_normalize(&labels, &err));
+    assert_true(str_is_utf8(str_from(err.msg)));
+    memset(text, 'x', sizeof(text));
+
     label.name = STR("path");
     label.value.len++;
     err = (struct err)ERR_INIT;

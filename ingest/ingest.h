@@ -72,7 +72,7 @@ struct ingest_options {
 WARN_UNUSED bool ingest_create(const struct ingest_options *options,
                                struct ingest **ret,
                                struct err *err);
-/* Stops first. Requests not yet settled get ERR_UNAVAILABLE. NULL ok. */
+/* Stops first, waits for what the store still has to settle; the store must be open. NULL ok. */
 void ingest_destroy(struct ingest *ingest);
 
 /* Start the threads: events and time (1), scraping (1 and the HTTP client's). */

@@ -1,0 +1,49 @@
+/*
+ * Chunk codecs: runs of (time, value) as bytes. One codec for now, Gorilla XOR with the bit layout
+ * of Prometheus' XOR chunks (FORMAT.md, "Chunk payloads"); every stored chunk names its codec.
+ * Exact for every int64 time and every double bit pattern. Decoding accepts any bytes.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/attr.h"
+
+enum chunk_codec {
+    CHUNK_XOR = 1, /* on disk: append only */
+};
+
+#define CHUNK_SAMPLES_MAX 120
+
+/* No single sample adds more than this. */
+#define CHUNK_SAMPLE_BYTES_MAX 24
+
+/* What appending needs to know of a chunk under construction. */
+struct chunk_appender {
+    int64_t t_last_ms;
+    uint64_t t_delta;
+    uint64_t value_last_bits;
+    uint32_t bit_count; /* length of the payload in bits */
+    uint16_t count;
+    uint8_t leading; /* of the previous XOR window; 0xff = none yet */
+    uint8_t trailing;
+};
+
+void chunk_appender_init(struct chunk_appender *appender);
+
+/* `bytes` is the payload with room for CHUNK_SAMPLE_BYTES_MAX more; count < CHUNK_SAMPLES_MAX. */
+void chunk_append(struct chunk_appender *appender, uint8_t *bytes, int64_t t_ms, double value);
+
+static inline uint32_t chunk_byte_count(const struct chunk_appender *appender) {
+    return (appender->bit_count + 7) / 8;
+}
+
+/* The first `count` samples. False when the codec is unknown or the bytes end too early. */
+WARN_UNUSED bool chunk_decode(uint8_t codec,
+                              const uint8_t *bytes,
+                              size_t len,
+                              size_t count,
+                              int64_t *ret_t_ms,
+                              double *ret_values);

@@ -1,0 +1,596 @@
+/*
+ * Group commit. The committer takes every batch that waits and makes them one LMDB transaction:
+ *
+ *   judge    verdict per sample, in order, against the newest sample of its series; what is accepted
+ *            moves the series' last time and value, with an undo entry
+ *   write    one journal record with the accepted samples and the definitions of series the disk
+ *            does not know yet, plus table and metadata changes; commit = fsync
+ *   publish  the samples go to the head under the new LSN, then visible_lsn moves: readers see the
+ *            whole group in one step; then the callbacks
+ *
+ * When the write fails the undo entries are rolled back: nothing of the group happened. Failures
+ * for want of space are reported and tried again with the next group; any other failure latches the
+ * store read-only, because after a failed fsync nobody knows what the disk holds.
+ */
+#include <assert.h>
+#include <errno.h>
+
+#include "base/mem.h"
+#include "tsdb/bytes.h"
+#include "tsdb/db.h"
+
+#define GROUP_BYTES_MAX ((size_t)8 << 20) /* of batches in one commit; one batch may be larger */
+#define TRIM_PARTS_MAX  1024              /* journal parts deleted per commit */
+#define STRIPE_HOLD_MAX 256               /* samples appended per stripe lock */
+
+struct undo {
+    struct series *series;
+    int64_t t_last_ms;
+    uint64_t value_last_bits;
+    bool has_last;
+    bool is_defined;
+};
+
+struct accepted {
+    struct series *series;
+    uint32_t handle;
+    struct sample sample;
+};
+
+struct group {
+    struct tsdb *db;
+    struct tsdb_batch **batches; /* taking part */
+    size_t batch_count;
+    size_t batch_cap;
+    struct journal_record record;
+    struct undo *undos;
+    size_t undo_count;
+    size_t undo_cap;
+    struct accepted *accepted;
+    size_t accepted_count;
+    size_t accepted_cap;
+    int64_t now_ms;
+    int64_t t_min_ms; /* bounds of what is taken */
+    int64_t t_max_ms;
+};
+
+/* ---- judging ---- */
+
+/* A sample older than the newest: a repetition of one the head still holds, or out of order. */
+static enum tsdb_outcome judge_older(struct head *head, series_ref_t ref, struct sample sample) {
+    struct tsdb_column column = { 0 };
+    struct series *series = head_series(head, ref);
+    struct head_read read = {
+        .handle = ref_handle(ref),
+        .id = series->id,
+        .lsn = UINT64_MAX,
+        .t_min_ms = sample.t_ms,
+        .t_max_ms = sample.t_ms,
+    };
+    int64_t t_first_ms;
+    head_read(head, &read, &column, &t_first_ms);
+    enum tsdb_outcome outcome = TSDB_OUT_OF_ORDER;
+    if (column.count > 0) {
+        bool is_same = double_bits(column.values[0]) == double_bits(sample.value);
+        outcome = is_same ? TSDB_DUPLICATE : TSDB_CONFLICT;
+    }
+    tsdb_column_finish(&column);
+    return outcome;
+}
+
+static enum tsdb_outcome judge(const struct group *group,
+                               const struct series *series,
+                               series_ref_t ref,
+                               struct sample sample) {
+    if (sample.t_ms < group->t_min_ms) {
+        return TSDB_TOO_OLD;
+    }
+    if (sample.t_ms > group->t_max_ms) {
+        return TSDB_TOO_NEW;
+    }
+    if (!series->has_last || sample.t_ms > series->t_last_ms) {
+        return TSDB_ACCEPTED;
+    }
+    if (sample.t_ms == series->t_last_ms) {
+        bool is_same = double_bits(sample.value) == series->value_last_bits;
+        return is_same ? TSDB_DUPLICATE : TSDB_CONFLICT;
+    }
+    return judge_older(&group->db->head, ref, sample);
+}
+
+static void define_series(struct group *group, struct series *series) {
+    struct head *head = &group->db->head;
+    struct label items[LABELS_COUNT_MAX];
+    pthread_rwlock_rdlock(&head->index_lock);
+    index_labels(&head->index, series->labels, series->label_count, items);
+    struct labels labels = { .items = items, .count = series->label_count };
+    journal_add_definition(&group->record, series->id, labels);
+    pthread_rwlock_unlock(&head->index_lock);
+    series->is_defined = true;
+}
+
+static void accept_sample(struct group *group,
+                          struct series *series,
+                          uint32_t handle,
+                          struct sample sample) {
+    if (group->undo_count == group->undo_cap) {
+        group->undos = vec_grow(group->undos, &group->undo_cap, group->undo_count + 1,
+                                sizeof(group->undos[0]));
+    }
+    group->undos[group->undo_count++] = (struct undo){
+        .series = series,
+        .t_last_ms = series->t_last_ms,
+        .value_last_bits = series->value_last_bits,
+        .has_last = series->has_last,
+        .is_defined = series->is_defined,
+    };
+    if (!series->is_defined) {
+        define_series(group, series);
+    }
+    series->has_last = true;
+    series->t_last_ms = sample.t_ms;
+    series->value_last_bits = double_bits(sample.value);
+    journal_add_sample(&group->record, series->id, sample);
+    if (group->accepted_count == group->accepted_cap) {
+        group->accepted = vec_grow(group->accepted, &group->accepted_cap, group->accepted_count + 1,
+                                   sizeof(group->accepted[0]));
+    }
+    group->accepted[group->accepted_count++] = (struct accepted){
+        .series = series,
+        .handle = handle,
+        .sample = sample,
+    };
+}
+
+/* Series of the batch that left the head come back first: pointers must hold for the group. */
+static bool resolve_refs(struct group *group, struct tsdb_batch *batch) {
+    struct head *head = &group->db->head;
+    for (size_t i = 0; i < batch->sample_count; i++) {
+        series_ref_t *ref = &batch->samples[i].ref;
+        if (head_series(head, *ref) == NULL &&
+            !db_revive(group->db, *ref, ref, &batch->result.err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void judge_batch(struct group *group, struct tsdb_batch *batch) {
+    struct head *head = &group->db->head;
+    memset(batch->result.counts, 0, sizeof(batch->result.counts));
+    for (size_t i = 0; i < batch->sample_count; i++) {
+        const struct pending_sample *pending = &batch->samples[i];
+        struct series *series = head_series(head, pending->ref);
+        assert(series != NULL);
+        enum tsdb_outcome outcome = judge(group, series, pending->ref, pending->sample);
+        if (outcome == TSDB_ACCEPTED) {
+            accept_sample(group, series, ref_handle(pending->ref), pending->sample);
+        }
+        batch->outcomes[i] = (uint8_t)outcome;
+        batch->result.counts[outcome]++;
+    }
+}
+
+static void undo_all(struct group *group) {
+    for (size_t i = group->undo_count; i > 0; i--) {
+        const struct undo *undo = &group->undos[i - 1];
+        undo->series->t_last_ms = undo->t_last_ms;
+        undo->series->value_last_bits = undo->value_last_bits;
+        undo->series->has_last = undo->has_last;
+        undo->series->is_defined = undo->is_defined;
+    }
+    group->undo_count = 0;
+    group->accepted_count = 0;
+    journal_record_reset(&group->record);
+}
+
+/* ---- writing ---- */
+
+static int put_kv(struct tsdb *db, MDB_txn *txn, const struct tsdb_batch *batch) {
+    size_t at = 0;
+    struct kv_op op;
+    int rc = 0;
+    while (rc == 0 && batch_next_kv_op(batch, &at, &op)) {
+        rc = op.is_put ? kv_put_row(db, txn, op.table, op.key, op.value)
+                       : kv_del_row(db, txn, op.table, op.key);
+    }
+    return rc;
+}
+
+static int put_all(struct group *group, MDB_txn *txn, uint64_t lsn, struct str body, bool *more) {
+    struct tsdb *db = group->db;
+    int rc = 0;
+    if (group->record.sample_count > 0) {
+        rc = journal_put(txn, db->log, lsn, body);
+    }
+    for (size_t i = 0; rc == 0 && i < group->batch_count; i++) {
+        rc = put_kv(db, txn, group->batches[i]);
+        if (rc == 0) {
+            rc = metadata_put(db, txn, group->batches[i]);
+        }
+    }
+    if (rc == 0 && db->trim_lsn > db->trimmed_lsn) {
+        rc = journal_trim(txn, db->log, db->trim_lsn, TRIM_PARTS_MAX, more);
+    }
+    return rc;
+}
+
+/* One try. Returns an LMDB code. */
+static int write_once(struct group *group, uint64_t lsn, struct str body) {
+    struct tsdb *db = group->db;
+    uint64_t trim_lsn = db->trim_lsn;
+    bool has_more = false;
+    MDB_txn *txn;
+    int rc = mdb_txn_begin(db->journal.mdb, NULL, 0, &txn);
+    if (rc != 0) {
+        return rc;
+    }
+    rc = put_all(group, txn, lsn, body, &has_more);
+    if (rc != 0) {
+        mdb_txn_abort(txn);
+        return rc;
+    }
+    rc = mdb_txn_commit(txn);
+    if (rc == 0 && !has_more) {
+        db->trimmed_lsn = trim_lsn;
+    }
+    return rc;
+}
+
+/* Turn a failed write into an error, and the store's state with it. */
+static void judge_failure(struct tsdb *db, int rc, struct err *err) {
+    bool is_low = db_check_space(db);
+    if (rc == ENOSPC || rc == EDQUOT || rc == EFBIG || rc == MDB_MAP_FULL ||
+        (rc == EIO && is_low)) {
+        /* LMDB aborted before its meta page: the last commit stands, and the next may work. */
+        err_set(err, ERR_NO_SPACE, "no space left to write in %s", db->path);
+        return;
+    }
+    env_fail(&db->journal, err, rc, "committing in %s", db->path);
+    db_latch(db, err);
+}
+
+static bool write_group(struct group *group, uint64_t lsn, struct err *err) {
+    struct tsdb *db = group->db;
+    struct str body = journal_seal_record(&group->record, group->now_ms);
+    int rc = write_once(group, lsn, body);
+    while (rc == MDB_MAP_FULL && env_grow(&db->journal, err)) {
+        rc = write_once(group, lsn, body);
+    }
+    if (rc == 0) {
+        metric_inc(db->metrics.commits);
+        metric_observe(db->metrics.journal_record_bytes, (double)body.len);
+        return true;
+    }
+    metric_inc(db->metrics.commit_failures);
+    judge_failure(db, rc, err);
+    return false;
+}
+
+/* ---- publishing ---- */
+
+void db_note_time(struct tsdb *db, int64_t t_min_ms, int64_t t_max_ms) {
+    if (t_min_ms < db->t_min_ms) {
+        db->t_min_ms = t_min_ms;
+    }
+    if (t_max_ms > db->t_max_ms) {
+        db->t_max_ms = t_max_ms;
+    }
+}
+
+static void append_accepted(struct group *group, uint64_t lsn) {
+    struct head *head = &group->db->head;
+    uint64_t lsn_floor = db_lsn_floor(group->db);
+    struct head_stripe *held = NULL;
+    uint32_t held_count = 0;
+    int64_t t_min_ms = INT64_MAX;
+    int64_t t_max_ms = INT64_MIN;
+    for (size_t i = 0; i < group->accepted_count; i++) {
+        const struct accepted *accepted = &group->accepted[i];
+        struct head_stripe *stripe = head_stripe(head, accepted->handle);
+        if (stripe != held || held_count == STRIPE_HOLD_MAX) {
+            if (held != NULL) {
+                pthread_mutex_unlock(&held->lock);
+            }
+            pthread_mutex_lock(&stripe->lock);
+            held = stripe;
+            held_count = 0;
+        }
+        held_count++;
+        head_append_locked(head, accepted->handle, accepted->series, accepted->sample, lsn,
+                           lsn_floor);
+        t_min_ms = accepted->sample.t_ms < t_min_ms ? accepted->sample.t_ms : t_min_ms;
+        t_max_ms = accepted->sample.t_ms > t_max_ms ? accepted->sample.t_ms : t_max_ms;
+    }
+    if (held != NULL) {
+        pthread_mutex_unlock(&held->lock);
+        db_note_time(group->db, t_min_ms, t_max_ms);
+    }
+}
+
+static void publish(struct group *group, uint64_t lsn) {
+    struct tsdb *db = group->db;
+    append_accepted(group, lsn);
+    if (group->accepted_count > 0) {
+        db->samples_total += group->accepted_count;
+        db->visible_lsn = lsn;
+    }
+    for (size_t i = 0; i < group->batch_count; i++) {
+        metadata_publish(db, group->batches[i]);
+    }
+}
+
+/* ---- a group ---- */
+
+static void finish_batch(struct tsdb_batch *batch) {
+    struct tsdb *db = batch->db;
+    const struct tsdb_commit_result *result = &batch->result;
+    if (result->is_durable) {
+        metric_add(db->metrics.samples, (double)result->counts[TSDB_ACCEPTED]);
+        for (size_t i = TSDB_ACCEPTED + 1; i < TSDB_OUTCOME_COUNT; i++) {
+            if (result->counts[i] > 0) {
+                metric_add(db->metrics.refused[i], (double)result->counts[i]);
+            }
+        }
+    }
+    db->pending_bytes -= batch->bytes;
+    if (batch->done != NULL) {
+        batch->done(batch->ctx, result);
+    }
+    batch_destroy(batch);
+}
+
+/* May this batch be tried now? Otherwise result.err says why. */
+static bool admit(struct tsdb *db, bool is_low, struct tsdb_batch *batch) {
+    struct err *err = &batch->result.err;
+    if (batch->invalid.code != ERR_NONE) {
+        *err = batch->invalid;
+        return false;
+    }
+    if (db->is_latched || (is_low && batch->cls == TSDB_INGEST)) {
+        return tsdb_health(db, err);
+    }
+    return true;
+}
+
+static void set_durable(struct group *group) {
+    for (size_t i = 0; i < group->batch_count; i++) {
+        struct tsdb_commit_result *result = &group->batches[i]->result;
+        result->is_durable = true;
+        result->outcomes = group->batches[i]->outcomes;
+        result->sample_count = group->batches[i]->sample_count;
+    }
+}
+
+/* Judge and write the group's batches, all or none. */
+static bool try_group(struct group *group, struct err *err) {
+    struct tsdb *db = group->db;
+    for (size_t i = 0; i < group->batch_count; i++) {
+        judge_batch(group, group->batches[i]);
+    }
+    uint64_t lsn = db->visible_lsn + 1;
+    if (!write_group(group, lsn, err)) {
+        undo_all(group);
+        return false;
+    }
+    publish(group, lsn);
+    set_durable(group);
+    return true;
+}
+
+/* Out of space: what keeps alerts alive may still fit without the samples of others. */
+static void retry_state_only(struct group *group, struct err *err) {
+    size_t kept = 0;
+    for (size_t i = 0; i < group->batch_count; i++) {
+        struct tsdb_batch *batch = group->batches[i];
+        if (batch->cls == TSDB_STATE) {
+            group->batches[kept++] = batch;
+        } else {
+            batch->result.err = *err;
+        }
+    }
+    bool is_other = kept > 0 && kept < group->batch_count;
+    group->batch_count = kept;
+    if (is_other) {
+        (void)try_group(group, err); /* run_group() looks at what became durable */
+    }
+}
+
+static void gather(struct group *group, struct tsdb_batch *list) {
+    struct tsdb *db = group->db;
+    bool is_low = db_check_space(db);
+    group->batch_count = 0;
+    group->undo_count = 0;
+    group->accepted_count = 0;
+    journal_record_reset(&group->record);
+    group->now_ms = clock_wall_ms(db->clock);
+    group->t_min_ms =
+        db->retention_ms > 0 ? i64_sub_sat(group->now_ms, db->retention_ms) : INT64_MIN;
+    group->t_max_ms =
+        db->future_ms_max > 0 ? i64_add_sat(group->now_ms, db->future_ms_max) : INT64_MAX;
+    for (struct tsdb_batch *batch = list; batch != NULL; batch = batch->next) {
+        if (!admit(db, is_low, batch) || !resolve_refs(group, batch)) {
+            continue;
+        }
+        batch->outcomes = mem_alloc(batch->sample_count);
+        group->batches = vec_grow(group->batches, &group->batch_cap, group->batch_count + 1,
+                                  sizeof(group->batches[0]));
+        group->batches[group->batch_count++] = batch;
+    }
+}
+
+static void commit_group(struct group *group) {
+    struct err err = ERR_INIT;
+    if (try_group(group, &err)) {
+        return;
+    }
+    if (err.code == ERR_NO_SPACE) {
+        retry_state_only(group, &err);
+    }
+    for (size_t i = 0; i < group->batch_count; i++) {
+        struct tsdb_commit_result *result = &group->batches[i]->result;
+        if (!result->is_durable) {
+            result->err = err;
+        }
+    }
+    if (group->batch_count == 0) {
+        group->db->trimmed_lsn = group->db->trim_lsn; /* not now; the next trim takes it along */
+    }
+}
+
+static void run_group(struct group *group, struct tsdb_batch *list) {
+    struct tsdb *db = group->db;
+    int64_t start_ns = clock_mono_ns(db->clock);
+    pthread_mutex_lock(&db->apply);
+    gather(group, list);
+    bool must_trim = list == NULL && !db->is_latched;
+    if (group->batch_count > 0 || must_trim) {
+        commit_group(group);
+    }
+    pthread_mutex_unlock(&db->apply);
+    metric_observe(db->metrics.commit_seconds, (double)(clock_mono_ns(db->clock) - start_ns) / 1e9);
+    while (list != NULL) {
+        struct tsdb_batch *next = list->next;
+        finish_batch(list);
+        list = next;
+    }
+}
+
+/* ---- the thread ---- */
+
+/* Take what waits, up to GROUP_BYTES_MAX; blocks until there is work. False: closing and drained. */
+static bool take_batches(struct tsdb *db, struct tsdb_batch **ret) {
+    pthread_mutex_lock(&db->queue_lock);
+    while (db->queue_first == NULL && !db->is_closing &&
+           (db->trim_lsn <= db->trimmed_lsn || db->is_latched || db->is_no_space)) {
+        pthread_cond_wait(&db->queue_cond, &db->queue_lock);
+    }
+    bool has_work = db->queue_first != NULL || !db->is_closing;
+    struct tsdb_batch *first = db->queue_first;
+    struct tsdb_batch *last = NULL;
+    size_t bytes = 0;
+    for (struct tsdb_batch *at = first; at != NULL; at = at->next) {
+        bytes += at->bytes;
+        if (last != NULL && bytes > GROUP_BYTES_MAX) {
+            break;
+        }
+        last = at;
+    }
+    if (last != NULL) {
+        db->queue_first = last->next;
+        last->next = NULL;
+        if (db->queue_first == NULL) {
+            db->queue_last = NULL;
+        }
+    }
+    pthread_mutex_unlock(&db->queue_lock);
+    *ret = first;
+    return has_work;
+}
+
+static void *committer_main(void *arg) {
+    struct group group = { .db = arg };
+    journal_record_init(&group.record);
+    struct tsdb_batch *list;
+    while (take_batches(group.db, &list)) {
+        run_group(&group, list);
+    }
+    journal_record_finish(&group.record);
+    mem_free(group.batches);
+    mem_free(group.undos);
+    mem_free(group.accepted);
+    return NULL;
+}
+
+bool committer_start(struct tsdb *db, struct err *err) {
+    int rc = pthread_create(&db->committer, NULL, committer_main, db);
+    if (rc != 0) {
+        return err_set_errno(err, ERR_IO, rc, "starting the committer");
+    }
+    db->has_committer = true;
+    return true;
+}
+
+void committer_stop(struct tsdb *db) {
+    pthread_mutex_lock(&db->queue_lock);
+    db->is_closing = true;
+    pthread_cond_signal(&db->queue_cond);
+    pthread_mutex_unlock(&db->queue_lock);
+    if (db->has_committer) {
+        pthread_join(db->committer, NULL);
+        db->has_committer = false;
+    }
+}
+
+void committer_wake(struct tsdb *db) {
+    pthread_mutex_lock(&db->queue_lock);
+    pthread_cond_signal(&db->queue_cond);
+    pthread_mutex_unlock(&db->queue_lock);
+}
+
+/* ---- handing over ---- */
+
+void tsdb_commit(struct tsdb_batch *batch, tsdb_committed_fn done, void *ctx) {
+    struct tsdb *db = batch->db;
+    batch->done = done;
+    batch->ctx = ctx;
+    batch->bytes = sizeof(*batch) + batch->sample_count * sizeof(batch->samples[0]) +
+                   batch->kv_ops.len + batch->metadata.len;
+    db->pending_bytes += batch->bytes;
+    pthread_mutex_lock(&db->queue_lock);
+    bool is_late = db->is_closing || db->is_read_only;
+    if (!is_late) {
+        if (db->queue_last == NULL) {
+            db->queue_first = batch;
+        } else {
+            db->queue_last->next = batch;
+        }
+        db->queue_last = batch;
+        pthread_cond_signal(&db->queue_cond);
+    }
+    pthread_mutex_unlock(&db->queue_lock);
+    if (is_late) {
+        err_set(&batch->result.err, ERR_UNAVAILABLE, "the store is closing");
+        finish_batch(batch);
+    }
+}
+
+struct waiter {
+    pthread_mutex_t lock;
+    pthread_cond_t cond;
+    bool is_done;
+    struct tsdb_commit_result result;
+};
+
+static void wake_waiter(void *ctx, const struct tsdb_commit_result *result) {
+    struct waiter *waiter = ctx;
+    pthread_mutex_lock(&waiter->lock);
+    waiter->result = *result;
+    waiter->result.outcomes = NULL;
+    waiter->is_done = true;
+    pthread_cond_signal(&waiter->cond);
+    pthread_mutex_unlock(&waiter->lock);
+}
+
+bool tsdb_commit_blocking(struct tsdb_batch *batch,
+                          struct tsdb_commit_result *ret_result,
+                          struct err *err) {
+    struct waiter waiter = { .is_done = false };
+    pthread_mutex_init(&waiter.lock, NULL);
+    pthread_cond_init(&waiter.cond, NULL);
+    tsdb_commit(batch, wake_waiter, &waiter);
+    pthread_mutex_lock(&waiter.lock);
+    while (!waiter.is_done) {
+        pthread_cond_wait(&waiter.cond, &waiter.lock);
+    }
+    pthread_mutex_unlock(&waiter.lock);
+    pthread_cond_destroy(&waiter.cond);
+    pthread_mutex_destroy(&waiter.lock);
+    if (ret_result != NULL) {
+        *ret_result = waiter.result;
+    }
+    if (!waiter.result.is_durable) {
+        *err = waiter.result.err;
+    }
+    return waiter.result.is_durable;
+}

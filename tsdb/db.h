@@ -1,0 +1,263 @@
+/*
+ * The inside of struct tsdb, shared by the files of this folder.
+ *
+ * Threads: callers · committer (journal writer, appends to the head) · store thread (store writer,
+ * frees head memory). Locks, outermost first: maintain → apply → series → shard → index_lock → stripe; leaves
+ * (nothing is taken while they are held): queue, queriers, metadata, aliases, health, env gates.
+ */
+#pragma once
+
+#include "base/map.h"
+#include "tsdb/env.h"
+#include "tsdb/head.h"
+#include "tsdb/journal.h"
+#include "tsdb/store.h"
+#include "tsdb/u64map.h"
+
+#define FORMAT_VERSION      1
+#define KV_KEY_BYTES_MAX    500
+#define METADATA_FAMILY_MAX 100000 /* families kept; more are not remembered */
+#define ALIAS_SHARD_COUNT   16
+#define JOURNAL_BYTES_SOFT  ((uint64_t)1 << 30) /* above: seal early to trim it */
+
+/* ---- batches ---- */
+
+struct pending_sample {
+    series_ref_t ref;
+    struct sample sample;
+};
+
+struct tsdb_batch {
+    struct kv_batch kv; /* first: a kv_batch pointer is a batch pointer */
+    struct tsdb *db;
+    enum tsdb_class cls;
+    struct pending_sample *samples;
+    size_t sample_count;
+    size_t sample_cap;
+    struct buf kv_ops;   /* batch.c */
+    struct buf metadata; /* metadata.c */
+    struct err invalid;  /* first reason why it cannot be committed */
+    /* from tsdb_commit on */
+    struct tsdb_batch *next;
+    size_t bytes;
+    uint8_t *outcomes;
+    struct tsdb_commit_result result;
+    tsdb_committed_fn done;
+    void *ctx;
+};
+
+/* Walk the table changes of a batch: *at from 0. False at the end. */
+struct kv_op {
+    bool is_put;
+    enum kv_table table;
+    struct str key;
+    struct str value;
+};
+
+bool batch_next_kv_op(const struct tsdb_batch *batch, size_t *at, struct kv_op *ret);
+/* Without asking whether the store takes writes: the commit will tell. */
+struct tsdb_batch *batch_create(struct tsdb *db, enum tsdb_class cls);
+void batch_destroy(struct tsdb_batch *batch);
+
+/* ---- metadata.c ---- */
+
+struct metadata_table {
+    pthread_rwlock_t lock;
+    struct map rows; /* family → struct metadata_row; guarded by lock, changed by the committer */
+};
+
+struct metadata_row {
+    size_t len;
+    char bytes[]; /* as in the KV_METADATA row */
+};
+
+/* Put the batch's changed rows into the transaction. Returns an LMDB code. */
+int metadata_put(struct tsdb *db, MDB_txn *txn, const struct tsdb_batch *batch);
+/* After the commit: what metadata_put wrote becomes visible. */
+void metadata_publish(struct tsdb *db, const struct tsdb_batch *batch);
+WARN_UNUSED bool metadata_load(struct tsdb *db, struct err *err);
+void metadata_finish(struct metadata_table *table);
+
+/* ---- kv.c ---- */
+
+/* Rows carry CRC-32C over table, key and value. Return LMDB codes. */
+int kv_put_row(struct tsdb *db,
+               MDB_txn *txn,
+               enum kv_table table,
+               struct str key,
+               struct str value);
+int kv_del_row(struct tsdb *db, MDB_txn *txn, enum kv_table table, struct str key);
+void kv_store_init(struct tsdb *db);
+extern const char *const kv_table_names[KV_TABLE_COUNT];
+
+/* ---- alias.c ---- */
+
+struct alias_entry {
+    struct tsdb_alias alias; /* both 0: free */
+    series_ref_t ref;
+};
+
+struct alias_shard {
+    pthread_rwlock_t lock;
+    struct alias_entry *entries;
+    size_t slot_count;
+    size_t count;
+};
+
+void alias_init(struct tsdb *db);
+void alias_finish(struct tsdb *db);
+/* Forget aliases of series that left. The caller holds apply. */
+void alias_sweep(struct tsdb *db);
+
+/* ---- metrics.c ---- */
+
+struct tsdb_metrics {
+    struct metric *samples;
+    struct metric *refused[TSDB_OUTCOME_COUNT];
+    struct metric *commits;
+    struct metric *commit_failures;
+    struct metric *commit_seconds;
+    struct metric *journal_record_bytes;
+    struct metric *throttled;
+    struct metric *series;
+    struct metric *series_created;
+    struct metric *series_refused;
+    struct metric *series_evicted;
+    struct metric *chunks_open;
+    struct metric *chunks_closed;
+    struct metric *chunks_sealed;
+    struct metric *segment_bytes;
+    struct metric *maintenance_failures;
+    struct metric *windows_deleted;
+    struct metric *corruptions;
+    struct metric *journal_bytes;
+    struct metric *store_bytes;
+    struct metric *pending_bytes;
+    struct metric *free_bytes;
+    struct metric *is_read_only;
+    struct metric *queries_open;
+};
+
+void metrics_init(struct tsdb_metrics *metrics, struct metric_registry *registry);
+void metrics_refresh(struct tsdb *db); /* the gauges */
+
+/* ---- the store ---- */
+
+struct tsdb {
+    char *path;
+    const struct clock *clock;
+    int64_t retention_ms;
+    int64_t future_ms_max;
+    uint64_t space_reserve_bytes;
+    uint64_t pending_bytes_max;
+    bool is_read_only;
+    int lock_fd;
+
+    struct env journal;
+    MDB_dbi log;
+    MDB_dbi kv_dbis[KV_TABLE_COUNT];
+    struct store store;
+    struct head head;
+    struct metadata_table metadata;
+    struct alias_shard aliases[ALIAS_SHARD_COUNT];
+    uint64_t alias_seed[2];
+    struct kv_store kv;
+    struct tsdb_metrics metrics;
+
+    pthread_mutex_t health_lock;
+    struct err latched; /* guarded by health_lock; set once */
+    _Atomic bool is_latched;
+    _Atomic bool is_no_space;
+
+    pthread_mutex_t queue_lock;
+    pthread_cond_t queue_cond;
+    struct tsdb_batch *queue_first; /* guarded by queue_lock */
+    struct tsdb_batch *queue_last;
+    bool is_closing; /* guarded by queue_lock */
+    _Atomic uint64_t pending_bytes;
+    _Atomic uint64_t trim_lsn; /* journal records up to here may go */
+    uint64_t trimmed_lsn;      /* committer: … and did */
+    bool has_committer;
+    pthread_t committer;
+
+    pthread_mutex_t apply; /* committer: one group; store thread: eviction */
+    _Atomic uint64_t visible_lsn;
+    _Atomic uint64_t samples_total;
+    _Atomic int64_t t_min_ms;
+    _Atomic int64_t t_max_ms;
+
+    pthread_mutex_t queriers_lock;
+    struct tsdb_querier *queriers; /* guarded by queriers_lock */
+    size_t querier_count;
+    uint64_t epoch; /* guarded by queriers_lock: counts queriers ever opened */
+
+    pthread_mutex_t maintain_lock; /* one maintenance at a time */
+    pthread_mutex_t wake_lock;
+    pthread_cond_t wake_cond;
+    bool is_stopping; /* guarded by wake_lock */
+    bool is_woken;    /* guarded by wake_lock */
+    bool has_store_thread;
+    pthread_t store_thread;
+    uint64_t id_floor;            /* ids below were not given out by this process */
+    struct u64map left_ids;       /* of those, the ones evicted since; under maintain_lock */
+    pthread_rwlock_t series_lock; /* shared: bringing a series in; exclusive: deleting rows */
+    int64_t maintained_window;    /* windows before it were indexed; under maintain_lock */
+    bool has_swept;               /* under maintain_lock: the series table, since the start */
+};
+
+/* ---- dir.c ---- */
+
+WARN_UNUSED bool dir_prepare(const char *path, bool is_read_only, struct err *err);
+/* Exclusive lock on the directory; *ret_fd stays open as long as it is held. */
+WARN_UNUSED bool dir_lock(const char *path, int *ret_fd, struct err *err);
+void dir_unlock(int fd);
+WARN_UNUSED bool dir_make(const char *path, struct err *err);
+/* Free bytes for this user; UINT64_MAX when the system does not say. */
+uint64_t dir_free_bytes(const char *path);
+
+/* ---- health (tsdb.c) ---- */
+
+/* Stop taking writes until restart. */
+void db_latch(struct tsdb *db, const struct err *err);
+/* Measure the free space; true when below the reserve. */
+bool db_check_space(struct tsdb *db);
+
+/* ---- commit.c ---- */
+
+WARN_UNUSED bool committer_start(struct tsdb *db, struct err *err);
+void committer_stop(struct tsdb *db); /* after the last batch */
+void committer_wake(struct tsdb *db);
+
+/* Append a committed sample to the head; used by the committer and by recovery. */
+void db_note_time(struct tsdb *db, int64_t t_min_ms, int64_t t_max_ms);
+
+/* ---- recover.c ---- */
+
+/* Check (or write) the format rows; *block_ms is what the data was written with, if any was. */
+WARN_UNUSED bool recover_formats(struct tsdb *db, int64_t *block_ms, struct err *err);
+WARN_UNUSED bool recover(struct tsdb *db, struct err *err);
+
+/* ---- series.c ---- */
+
+/* The labels must be normalized. Like tsdb_series but never refuses. */
+WARN_UNUSED bool db_find_or_load_series(struct tsdb *db,
+                                        struct labels labels,
+                                        uint64_t hash,
+                                        bool is_limited,
+                                        series_ref_t *ret,
+                                        struct err *err);
+/* Bring a series that left the head back by its ref. */
+WARN_UNUSED bool db_revive(struct tsdb *db, series_ref_t ref, series_ref_t *ret, struct err *err);
+
+/* ---- querier.c ---- */
+
+/* Oldest snapshot any open querier uses; visible_lsn when there is none. */
+uint64_t db_lsn_floor(struct tsdb *db);
+/* Epoch of the oldest open querier; UINT64_MAX when there is none. */
+uint64_t db_epoch_floor(struct tsdb *db);
+uint64_t db_epoch(struct tsdb *db);
+
+/* ---- maintain.c ---- */
+
+WARN_UNUSED bool store_thread_start(struct tsdb *db, struct err *err);
+void store_thread_stop(struct tsdb *db);

@@ -1,0 +1,217 @@
+/* LMDB environments; the rules are in env.h. */
+#include "tsdb/env.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "base/buf.h"
+
+#define MAP_BYTES_MIN ((size_t)1 << 30)
+#define READERS_MAX   1024
+#define FILE_MODE     0640
+
+bool env_fail(const struct env *env, struct err *err, int rc, const char *fmt, ...) {
+    char what[256];
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(what, sizeof(what), fmt, args);
+    va_end(args);
+    switch (rc) {
+    case MDB_CORRUPTED:
+    case MDB_PAGE_NOTFOUND:
+    case MDB_INVALID:
+    case MDB_BAD_TXN:
+        return err_set(err, ERR_CORRUPT, "%s: %s: the file is damaged: %s", env->name, what,
+                       mdb_strerror(rc));
+    case MDB_VERSION_MISMATCH:
+        return err_set(err, ERR_INVALID, "%s: %s: %s", env->name, what, mdb_strerror(rc));
+    case MDB_READERS_FULL:
+        return err_set(err, ERR_UNAVAILABLE, "%s: %s: too many readers", env->name, what);
+    case MDB_MAP_FULL:
+        return err_set(err, ERR_NO_SPACE, "%s: %s: the map is full", env->name, what);
+    default:
+        if (rc < 0) {
+            return err_set(err, ERR_IO, "%s: %s: %s", env->name, what, mdb_strerror(rc));
+        }
+        return err_set_errno(err, ERR_IO, rc, "%s: %s", env->name, what);
+    }
+}
+
+static int open_once(struct env *env, const struct env_params *params, size_t map_bytes) {
+    int rc = mdb_env_create(&env->mdb);
+    if (rc != 0) {
+        env->mdb = NULL;
+        return rc;
+    }
+    rc = mdb_env_set_mapsize(env->mdb, map_bytes);
+    if (rc == 0) {
+        rc = mdb_env_set_maxdbs(env->mdb, params->db_count);
+    }
+    if (rc == 0) {
+        rc = mdb_env_set_maxreaders(env->mdb, READERS_MAX);
+    }
+    if (rc == 0) {
+        unsigned flags = MDB_NOTLS | params->flags | (params->is_read_only ? MDB_RDONLY : 0);
+        rc = mdb_env_open(env->mdb, params->path, flags, FILE_MODE);
+    }
+    if (rc != 0) {
+        mdb_env_close(env->mdb);
+        env->mdb = NULL;
+    }
+    return rc;
+}
+
+bool env_open(struct env *env, const struct env_params *params, struct err *err) {
+    *env = (struct env){ .name = params->name, .is_read_only = params->is_read_only };
+    pthread_rwlock_init(&env->gate, NULL);
+    pthread_mutex_init(&env->pool_lock, NULL);
+    size_t map_bytes = params->map_bytes;
+    int rc = open_once(env, params, map_bytes);
+    while (rc == ENOMEM && map_bytes > MAP_BYTES_MIN) {
+        map_bytes /= 2;
+        rc = open_once(env, params, map_bytes);
+    }
+    if (rc != 0) {
+        env_fail(env, err, rc, "opening %s", params->path);
+        env_close(env);
+        return false;
+    }
+    MDB_envinfo info;
+    mdb_env_info(env->mdb, &info);
+    env->map_bytes = info.me_mapsize;
+    env_check_readers(env);
+    return true;
+}
+
+void env_close(struct env *env) {
+    if (env->name == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < env->pool_count; i++) {
+        mdb_txn_abort(env->pool[i]);
+    }
+    env->pool_count = 0;
+    if (env->mdb != NULL) {
+        mdb_env_close(env->mdb);
+        env->mdb = NULL;
+    }
+    pthread_mutex_destroy(&env->pool_lock);
+    pthread_rwlock_destroy(&env->gate);
+    env->name = NULL;
+}
+
+bool env_open_dbs(struct env *env,
+                  const char *const *names,
+                  size_t count,
+                  MDB_dbi *ret_dbis,
+                  struct err *err) {
+    MDB_txn *txn;
+    int rc = mdb_txn_begin(env->mdb, NULL, env->is_read_only ? MDB_RDONLY : 0, &txn);
+    if (rc != 0) {
+        return env_fail(env, err, rc, "opening the tables");
+    }
+    for (size_t i = 0; i < count; i++) {
+        rc = mdb_dbi_open(txn, names[i], env->is_read_only ? 0 : MDB_CREATE, &ret_dbis[i]);
+        if (rc == MDB_NOTFOUND) {
+            mdb_txn_abort(txn);
+            return err_set(err, ERR_NOT_FOUND, "%s: has no table %s", env->name, names[i]);
+        }
+        if (rc != 0) {
+            mdb_txn_abort(txn);
+            return env_fail(env, err, rc, "opening table %s", names[i]);
+        }
+    }
+    rc = mdb_txn_commit(txn);
+    return rc == 0 || env_fail(env, err, rc, "creating the tables");
+}
+
+/* ---- transactions ---- */
+
+static MDB_txn *take_pooled(struct env *env) {
+    pthread_mutex_lock(&env->pool_lock);
+    MDB_txn *txn = env->pool_count > 0 ? env->pool[--env->pool_count] : NULL;
+    pthread_mutex_unlock(&env->pool_lock);
+    return txn;
+}
+
+static int begin_read(struct env *env, MDB_txn **ret) {
+    MDB_txn *txn = take_pooled(env);
+    if (txn == NULL) {
+        return mdb_txn_begin(env->mdb, NULL, MDB_RDONLY, ret);
+    }
+    int rc = mdb_txn_renew(txn);
+    if (rc != 0) {
+        mdb_txn_abort(txn);
+        return rc;
+    }
+    *ret = txn;
+    return 0;
+}
+
+bool env_read_begin(struct env *env, MDB_txn **ret, struct err *err) {
+    pthread_rwlock_rdlock(&env->gate);
+    int rc = begin_read(env, ret);
+    if (rc == MDB_MAP_RESIZED) {
+        /* Only when another process writes: adopt its size. */
+        pthread_rwlock_unlock(&env->gate);
+        pthread_rwlock_wrlock(&env->gate);
+        rc = mdb_env_set_mapsize(env->mdb, 0);
+        pthread_rwlock_unlock(&env->gate);
+        pthread_rwlock_rdlock(&env->gate);
+        rc = rc == 0 ? begin_read(env, ret) : rc;
+    }
+    if (rc != 0) {
+        pthread_rwlock_unlock(&env->gate);
+        return env_fail(env, err, rc, "starting to read");
+    }
+    return true;
+}
+
+void env_read_end(struct env *env, MDB_txn *txn) {
+    mdb_txn_reset(txn);
+    pthread_mutex_lock(&env->pool_lock);
+    if (env->pool_count < ENV_POOL_MAX) {
+        env->pool[env->pool_count++] = txn;
+        txn = NULL;
+    }
+    pthread_mutex_unlock(&env->pool_lock);
+    if (txn != NULL) {
+        mdb_txn_abort(txn);
+    }
+    pthread_rwlock_unlock(&env->gate);
+}
+
+bool env_write_begin(struct env *env, MDB_txn **ret, struct err *err) {
+    assert(!env->is_read_only);
+    int rc = mdb_txn_begin(env->mdb, NULL, 0, ret);
+    return rc == 0 || env_fail(env, err, rc, "starting to write");
+}
+
+bool env_grow(struct env *env, struct err *err) {
+    pthread_rwlock_wrlock(&env->gate);
+    size_t bytes = env->map_bytes * 2;
+    int rc = bytes < env->map_bytes ? ENOMEM : mdb_env_set_mapsize(env->mdb, bytes);
+    if (rc == 0) {
+        env->map_bytes = bytes;
+    }
+    pthread_rwlock_unlock(&env->gate);
+    return rc == 0 || env_fail(env, err, rc, "growing the map to %zu bytes", bytes);
+}
+
+void env_check_readers(struct env *env) {
+    int dead = 0;
+    /* Its only failure is a lock file gone bad, which the next transaction reports. */
+    (void)mdb_reader_check(env->mdb, &dead);
+}
+
+uint64_t env_used_bytes(struct env *env) {
+    pthread_rwlock_rdlock(&env->gate);
+    MDB_envinfo info;
+    MDB_stat stat;
+    mdb_env_info(env->mdb, &info);
+    mdb_env_stat(env->mdb, &stat);
+    pthread_rwlock_unlock(&env->gate);
+    return (uint64_t)(info.me_last_pgno + 1) * stat.ms_psize;
+}

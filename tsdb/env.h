@@ -1,0 +1,67 @@
+/*
+ * One LMDB environment: opening with the only flags we allow, pooled read transactions, growing
+ * the map, and LMDB's return codes as errors.
+ *
+ * Rules kept here: default sync mode (never MDB_NOSYNC, MDB_NOMETASYNC, MDB_WRITEMAP); MDB_NOTLS;
+ * the map is resized only while this process has no transaction open (`gate`); dead readers of
+ * other processes are cleared at open and by env_check_readers().
+ * Threads: reading from any; one writer at a time (LMDB's own lock), on one thread from begin to end.
+ */
+#pragma once
+
+#include <lmdb.h>
+#include <pthread.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+#define ENV_POOL_MAX 64
+
+struct env {
+    MDB_env *mdb;
+    const char *name; /* static: "journal", "store" */
+    bool is_read_only;
+    size_t map_bytes;      /* guarded by gate */
+    pthread_rwlock_t gate; /* shared: a read transaction is open; exclusive: resizing */
+    pthread_mutex_t pool_lock;
+    MDB_txn *pool[ENV_POOL_MAX]; /* reset read transactions */
+    size_t pool_count;
+};
+
+struct env_params {
+    const char *name;
+    const char *path; /* existing directory */
+    size_t map_bytes; /* address space to reserve; halved while the system refuses */
+    unsigned db_count;
+    unsigned flags; /* MDB_NORDAHEAD or 0 */
+    bool is_read_only;
+};
+
+WARN_UNUSED bool env_open(struct env *env, const struct env_params *params, struct err *err);
+void env_close(struct env *env); /* fine on a zeroed or half-open one */
+
+/* Open the named databases (NULL-terminated names are not needed: `count` of them); created when
+ * missing. In a read-only environment a missing one is ERR_NOT_FOUND. */
+WARN_UNUSED bool env_open_dbs(struct env *env,
+                              const char *const *names,
+                              size_t count,
+                              MDB_dbi *ret_dbis,
+                              struct err *err);
+
+/* Short: copy out what is needed and end it on the same thread. */
+WARN_UNUSED bool env_read_begin(struct env *env, MDB_txn **ret, struct err *err);
+void env_read_end(struct env *env, MDB_txn *txn);
+
+WARN_UNUSED bool env_write_begin(struct env *env, MDB_txn **ret, struct err *err);
+
+/* After MDB_MAP_FULL, no write transaction open: double the map. Waits for readers. */
+WARN_UNUSED bool env_grow(struct env *env, struct err *err);
+
+void env_check_readers(struct env *env);
+
+/* Bytes of the data file in use (pages up to the last one). */
+uint64_t env_used_bytes(struct env *env);
+/* Set an error from an LMDB or errno return code. Returns false. */
+PRINTF_LIKE(4, 5)
+bool env_fail(const struct env *env, struct err *err, int rc, const char *fmt, ...);

@@ -1,0 +1,301 @@
+/* The series table of the head: find, insert, leave. Samples are in append.c. */
+#include "tsdb/head.h"
+
+#include <assert.h>
+
+#include "base/hash.h"
+#include "base/mem.h"
+
+#define SHARD_SLOTS_MIN 64
+
+void head_init(struct head *head, int64_t block_ms, uint64_t series_max) {
+    memset(head, 0, sizeof(*head));
+    random_bytes(&head->seed, sizeof(head->seed));
+    head->block_ms = block_ms;
+    head->series_max = series_max;
+    head->pages = mem_calloc(HEAD_PAGE_COUNT_MAX, sizeof(head->pages[0]));
+    head->handle_end = 1;
+    head->id_next = 1;
+    for (size_t i = 0; i < HEAD_SHARD_COUNT; i++) {
+        pthread_rwlock_init(&head->shards[i].lock, NULL);
+        head->shards[i].slot_count = SHARD_SLOTS_MIN;
+        head->shards[i].slots = mem_calloc(SHARD_SLOTS_MIN, sizeof(uint64_t));
+    }
+    pthread_rwlock_init(&head->index_lock, NULL);
+    index_init(&head->index, head->seed);
+    for (size_t i = 0; i < HEAD_STRIPE_COUNT; i++) {
+        pthread_mutex_init(&head->stripes[i].lock, NULL);
+        slab_init(&head->stripes[i].chunks);
+    }
+}
+
+void head_finish(struct head *head) {
+    if (head->pages == NULL) {
+        return;
+    }
+    for (uint32_t i = 0; i <= (head->handle_end - 1) >> HEAD_PAGE_SHIFT; i++) {
+        mem_free(head->pages[i]);
+    }
+    mem_free(head->pages);
+    for (size_t i = 0; i < HEAD_SHARD_COUNT; i++) {
+        mem_free(head->shards[i].slots);
+        pthread_rwlock_destroy(&head->shards[i].lock);
+    }
+    index_finish(&head->index);
+    pthread_rwlock_destroy(&head->index_lock);
+    for (size_t i = 0; i < HEAD_STRIPE_COUNT; i++) {
+        slab_finish(&head->stripes[i].chunks);
+        pthread_mutex_destroy(&head->stripes[i].lock);
+    }
+    head->pages = NULL;
+}
+
+/* ---- look-up ---- */
+
+uint64_t head_hash(const struct head *head, struct labels labels) {
+    uint64_t hash = head->seed;
+    for (size_t i = 0; i < labels.count; i++) {
+        hash = hash_bytes_seeded(labels.items[i].name, hash);
+        hash = hash_bytes_seeded(labels.items[i].value, hash);
+    }
+    return hash;
+}
+
+struct series *head_at(struct head *head, uint32_t handle) {
+    struct series *page =
+        atomic_load_explicit(&head->pages[handle >> HEAD_PAGE_SHIFT], memory_order_acquire);
+    if (page == NULL) {
+        return NULL;
+    }
+    struct series *series = &page[handle & (HEAD_PAGE_SERIES - 1)];
+    return series->id == 0 ? NULL : series;
+}
+
+struct series *head_series(struct head *head, series_ref_t ref) {
+    struct series *series = head_at(head, ref_handle(ref));
+    return series != NULL && (uint32_t)series->id == (uint32_t)(ref >> 32) ? series : NULL;
+}
+
+uint64_t head_ref_id(struct head *head, series_ref_t ref) {
+    uint64_t next = head->id_next;
+    uint64_t id = (next & ~UINT64_C(0xffffffff)) | ref >> 32;
+    return id >= next ? id - (UINT64_C(1) << 32) : id;
+}
+
+static struct head_shard *shard_of(struct head *head, uint64_t hash) {
+    return &head->shards[hash % HEAD_SHARD_COUNT];
+}
+
+static size_t first_slot(const struct head_shard *shard, uint64_t hash) {
+    return (size_t)(hash / HEAD_SHARD_COUNT) & (shard->slot_count - 1);
+}
+
+static series_ref_t find_locked(struct head *head,
+                                const struct head_shard *shard,
+                                struct labels labels,
+                                uint64_t hash) {
+    uint64_t tag = hash >> 32;
+    for (size_t i = first_slot(shard, hash);; i = (i + 1) & (shard->slot_count - 1)) {
+        uint64_t slot = shard->slots[i];
+        if (slot == 0) {
+            return 0;
+        }
+        if (slot >> 32 != tag) {
+            continue;
+        }
+        struct series *series = head_at(head, (uint32_t)slot);
+        if (series != NULL && series->hash == hash &&
+            index_labels_equal(&head->index, series->labels, series->label_count, labels)) {
+            return ref_make(series->id, (uint32_t)slot);
+        }
+    }
+}
+
+static series_ref_t find_series(struct head *head,
+                                struct labels labels,
+                                uint64_t hash,
+                                bool is_use) {
+    struct head_shard *shard = shard_of(head, hash);
+    pthread_rwlock_rdlock(&shard->lock);
+    pthread_rwlock_rdlock(&head->index_lock);
+    series_ref_t ref = find_locked(head, shard, labels, hash);
+    if (ref != 0 && is_use) {
+        struct series *series = head_at(head, ref_handle(ref));
+        atomic_store_explicit(&series->touched, head->round, memory_order_relaxed);
+    }
+    pthread_rwlock_unlock(&head->index_lock);
+    pthread_rwlock_unlock(&shard->lock);
+    return ref;
+}
+
+series_ref_t head_find(struct head *head, struct labels labels, uint64_t hash) {
+    return find_series(head, labels, hash, true);
+}
+
+series_ref_t head_find_quiet(struct head *head, struct labels labels, uint64_t hash) {
+    return find_series(head, labels, hash, false);
+}
+
+/* ---- insert ---- */
+
+static void put_slot(struct head_shard *shard, uint64_t hash, uint32_t handle) {
+    size_t i = first_slot(shard, hash);
+    while (shard->slots[i] != 0) {
+        i = (i + 1) & (shard->slot_count - 1);
+    }
+    shard->slots[i] = (hash & ~UINT64_C(0xffffffff)) | handle;
+    shard->count++;
+}
+
+/* Fill a table of `slot_count` slots with the entries whose series are still there. */
+static void rebuild_shard(struct head *head, struct head_shard *shard, size_t slot_count) {
+    uint64_t *old = shard->slots;
+    size_t old_count = shard->slot_count;
+    shard->slots = mem_calloc(slot_count, sizeof(uint64_t));
+    shard->slot_count = slot_count;
+    shard->count = 0;
+    for (size_t i = 0; i < old_count; i++) {
+        if (old[i] == 0) {
+            continue;
+        }
+        const struct series *series = head_at(head, (uint32_t)old[i]);
+        if (series != NULL) {
+            put_slot(shard, series->hash, (uint32_t)old[i]);
+        }
+    }
+    mem_free(old);
+}
+
+static struct series *new_series(struct head *head, uint32_t handle) {
+    uint32_t number = handle >> HEAD_PAGE_SHIFT;
+    struct series *page = atomic_load_explicit(&head->pages[number], memory_order_relaxed);
+    if (page == NULL) {
+        page = mem_calloc(HEAD_PAGE_SERIES, sizeof(*page));
+        atomic_store_explicit(&head->pages[number], page, memory_order_release);
+    }
+    return &page[handle & (HEAD_PAGE_SERIES - 1)];
+}
+
+static void raise_id_next(struct head *head, uint64_t id) {
+    uint64_t next = head->id_next;
+    while (next <= id && !atomic_compare_exchange_weak(&head->id_next, &next, id + 1)) {
+    }
+}
+
+/* The shard and the index are locked for writing. */
+static series_ref_t insert_locked(struct head *head,
+                                  struct head_shard *shard,
+                                  const struct head_newcomer *newcomer) {
+    uint32_t handle = head->handle_end;
+    if (handle == UINT32_MAX) {
+        BUG("more than 2^32 series since the start");
+    }
+    uint64_t id = newcomer->id;
+    if (id == 0) {
+        id = head->id_next++;
+    } else {
+        raise_id_next(head, id);
+    }
+    struct series *series = new_series(head, handle);
+    series->hash = newcomer->hash;
+    series->labels = index_add(&head->index, handle, newcomer->labels);
+    series->label_count = (uint8_t)newcomer->labels.count;
+    series->is_defined = newcomer->is_defined;
+    series->is_stored = newcomer->is_stored;
+    series->has_last = newcomer->has_last;
+    series->t_last_ms = newcomer->t_last_ms;
+    series->value_last_bits = newcomer->value_last_bits;
+    series->t_first_ms = newcomer->t_first_ms;
+    series->t_newest_ms = newcomer->has_last ? newcomer->t_last_ms : INT64_MIN;
+    atomic_store_explicit(&series->touched, head->round, memory_order_relaxed);
+    series->id = id;
+    head->handle_end = handle + 1;
+    if (3 * (shard->count + 1) > 2 * shard->slot_count) {
+        rebuild_shard(head, shard, shard->slot_count * 2);
+    }
+    put_slot(shard, newcomer->hash, handle);
+    head->series_count++;
+    return ref_make(id, handle);
+}
+
+series_ref_t head_insert(struct head *head, const struct head_newcomer *newcomer) {
+    struct head_shard *shard = shard_of(head, newcomer->hash);
+    pthread_rwlock_wrlock(&shard->lock);
+    pthread_rwlock_wrlock(&head->index_lock);
+    series_ref_t ref = find_locked(head, shard, newcomer->labels, newcomer->hash);
+    if (ref == 0) {
+        ref = insert_locked(head, shard, newcomer);
+    }
+    pthread_rwlock_unlock(&head->index_lock);
+    pthread_rwlock_unlock(&shard->lock);
+    return ref;
+}
+
+/* ---- leave ---- */
+
+static void lock_all(struct head *head) {
+    for (size_t i = 0; i < HEAD_SHARD_COUNT; i++) {
+        pthread_rwlock_wrlock(&head->shards[i].lock);
+    }
+    pthread_rwlock_wrlock(&head->index_lock);
+    for (size_t i = 0; i < HEAD_STRIPE_COUNT; i++) {
+        pthread_mutex_lock(&head->stripes[i].lock);
+    }
+}
+
+static void unlock_all(struct head *head) {
+    for (size_t i = HEAD_STRIPE_COUNT; i > 0; i--) {
+        pthread_mutex_unlock(&head->stripes[i - 1].lock);
+    }
+    pthread_rwlock_unlock(&head->index_lock);
+    for (size_t i = HEAD_SHARD_COUNT; i > 0; i--) {
+        pthread_rwlock_unlock(&head->shards[i - 1].lock);
+    }
+}
+
+static bool is_dead(void *ctx, uint32_t handle) {
+    return head_at(ctx, handle) == NULL;
+}
+
+/* Give back pages that can get no more series and have none left. */
+static void free_empty_pages(struct head *head) {
+    for (uint32_t i = 0; i < head->handle_end >> HEAD_PAGE_SHIFT; i++) {
+        struct series *page = head->pages[i];
+        bool is_empty = page != NULL;
+        for (size_t s = 0; is_empty && s < HEAD_PAGE_SERIES; s++) {
+            is_empty = page[s].id == 0;
+        }
+        if (is_empty) {
+            head->pages[i] = NULL;
+            mem_free(page);
+        }
+    }
+}
+
+size_t head_evict(struct head *head,
+                  bool (*may_leave)(void *ctx, struct series *series),
+                  void *ctx,
+                  uint64_t epoch) {
+    size_t count = 0;
+    lock_all(head);
+    for (uint32_t handle = 1; handle < head->handle_end; handle++) {
+        struct series *series = head_at(head, handle);
+        if (series == NULL || !may_leave(ctx, series)) {
+            continue;
+        }
+        assert(series->open == 0 && series->closed == 0 && series->history == 0);
+        index_free_labels(&head->index, series->labels, series->label_count);
+        memset(series, 0, sizeof(*series));
+        count++;
+    }
+    if (count > 0) {
+        head->series_count -= count;
+        index_sweep(&head->index, is_dead, head, epoch);
+        for (size_t i = 0; i < HEAD_SHARD_COUNT; i++) {
+            rebuild_shard(head, &head->shards[i], head->shards[i].slot_count);
+        }
+        free_empty_pages(head);
+    }
+    unlock_all(head);
+    return count;
+}

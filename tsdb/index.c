@@ -1,0 +1,424 @@
+/* Interning and postings of the head; see index.h for the terms and who may hold what. */
+#include "tsdb/index.h"
+
+#include <assert.h>
+
+#include "base/hash.h"
+#include "base/mem.h"
+
+#define TABLE_MIN 256
+
+static_assert(LABEL_VALUE_BYTES_MAX + 2 <= SLAB_BYTES_MAX, "a symbol fits a slab block");
+static_assert(LABELS_COUNT_MAX * 4 <= SLAB_BYTES_MAX, "a label array fits a slab block");
+
+/* ---- hash tables of numbers ---- */
+
+static void table_insert(struct index_table *table, uint64_t hash, uint32_t number) {
+    uint32_t mask = table->slot_count - 1;
+    uint32_t i = (uint32_t)hash & mask;
+    while (table->slots[i] != 0) {
+        i = (i + 1) & mask;
+    }
+    table->slots[i] = number;
+    table->used++;
+}
+
+static uint64_t symbol_hash(const struct index *index, struct str text) {
+    return hash_bytes_seeded(text, index->seed);
+}
+
+static uint64_t pair_hash(const struct index *index, uint32_t name, uint32_t value) {
+    uint64_t hash = ((uint64_t)name << 32 | value) ^ index->seed;
+    hash *= UINT64_C(0x9e3779b97f4a7c15);
+    hash ^= hash >> 32;
+    hash *= UINT64_C(0xd6e8feb86659fd93);
+    return hash ^ hash >> 32;
+}
+
+static void rebuild_symbol_table(struct index *index, uint32_t slot_count) {
+    mem_free(index->symbol_table.slots);
+    index->symbol_table = (struct index_table){
+        .slots = mem_calloc(slot_count, sizeof(uint32_t)),
+        .slot_count = slot_count,
+    };
+    for (uint32_t i = 1; i < index->symbol_count; i++) {
+        if (index->symbols[i].string != 0) {
+            table_insert(&index->symbol_table, symbol_hash(index, index_string(index, i)), i);
+        }
+    }
+}
+
+static void rebuild_pair_table(struct index *index, uint32_t slot_count) {
+    mem_free(index->pair_table.slots);
+    index->pair_table = (struct index_table){
+        .slots = mem_calloc(slot_count, sizeof(uint32_t)),
+        .slot_count = slot_count,
+    };
+    for (uint32_t i = 1; i < index->pair_count; i++) {
+        const struct index_pair *pair = &index->pairs[i];
+        if (pair->name != 0) {
+            table_insert(&index->pair_table, pair_hash(index, pair->name, pair->value), i);
+        }
+    }
+}
+
+static bool table_is_tight(const struct index_table *table) {
+    return 4 * ((uint64_t)table->used + 1) > 3 * (uint64_t)table->slot_count;
+}
+
+/* ---- symbols ---- */
+
+struct str index_string(const struct index *index, uint32_t symbol) {
+    const char *block = slab_at(&index->strings, index->symbols[symbol].string);
+    uint16_t len;
+    memcpy(&len, block, sizeof(len));
+    return str_n(block + sizeof(len), len);
+}
+
+static uint32_t find_symbol(const struct index *index, struct str text) {
+    uint32_t mask = index->symbol_table.slot_count - 1;
+    uint32_t i = (uint32_t)symbol_hash(index, text) & mask;
+    for (;; i = (i + 1) & mask) {
+        uint32_t number = index->symbol_table.slots[i];
+        if (number == 0 || str_eq(index_string(index, number), text)) {
+            return number;
+        }
+    }
+}
+
+static uint32_t new_symbol_number(struct index *index) {
+    uint32_t number = index->symbol_free;
+    if (number != 0) {
+        index->symbol_free = index->symbols[number].refs;
+        return number;
+    }
+    index->symbols = vec_grow(index->symbols, &index->symbol_cap, (size_t)index->symbol_count + 1,
+                              sizeof(index->symbols[0]));
+    return index->symbol_count++;
+}
+
+static uint32_t intern_symbol(struct index *index, struct str text) {
+    uint32_t number = find_symbol(index, text);
+    if (number != 0) {
+        return number;
+    }
+    assert(text.len <= LABEL_VALUE_BYTES_MAX);
+    if (table_is_tight(&index->symbol_table)) {
+        rebuild_symbol_table(index, index->symbol_table.slot_count * 2);
+    }
+    number = new_symbol_number(index);
+    uint32_t string = slab_alloc(&index->strings, text.len + 2);
+    char *block = slab_at(&index->strings, string);
+    uint16_t len = (uint16_t)text.len;
+    memcpy(block, &len, sizeof(len));
+    if (text.len > 0) {
+        memcpy(block + sizeof(len), text.ptr, text.len);
+    }
+    index->symbols[number] = (struct index_symbol){ .string = string };
+    table_insert(&index->symbol_table, symbol_hash(index, text), number);
+    return number;
+}
+
+/* ---- pairs ---- */
+
+static uint32_t find_pair(const struct index *index, uint32_t name, uint32_t value) {
+    uint32_t mask = index->pair_table.slot_count - 1;
+    uint32_t i = (uint32_t)pair_hash(index, name, value) & mask;
+    for (;; i = (i + 1) & mask) {
+        uint32_t number = index->pair_table.slots[i];
+        if (number == 0) {
+            return 0;
+        }
+        const struct index_pair *pair = &index->pairs[number];
+        if (pair->name == name && pair->value == value) {
+            return number;
+        }
+    }
+}
+
+static struct index_name *intern_name(struct index *index, uint32_t symbol) {
+    uint32_t number = index->symbols[symbol].name;
+    if (number != 0) {
+        return &index->names[number];
+    }
+    for (number = 1; number < index->name_count; number++) {
+        if (index->names[number].symbol == 0) {
+            break; /* label names are few: a scan per new name is cheap */
+        }
+    }
+    if (number >= index->name_count) {
+        index->names = vec_grow(index->names, &index->name_cap, (size_t)index->name_count + 1,
+                                sizeof(index->names[0]));
+        number = index->name_count++;
+    }
+    index->names[number] = (struct index_name){ .symbol = symbol };
+    index->symbols[symbol].name = number;
+    return &index->names[number];
+}
+
+static uint32_t new_pair_number(struct index *index) {
+    uint32_t number = index->pair_free;
+    if (number != 0) {
+        index->pair_free = index->pairs[number].value;
+        return number;
+    }
+    index->pairs = vec_grow(index->pairs, &index->pair_cap, (size_t)index->pair_count + 1,
+                            sizeof(index->pairs[0]));
+    return index->pair_count++;
+}
+
+static uint32_t intern_pair(struct index *index, struct label label) {
+    uint32_t name = intern_symbol(index, label.name);
+    uint32_t value = intern_symbol(index, label.value);
+    uint32_t number = find_pair(index, name, value);
+    if (number != 0) {
+        return number;
+    }
+    if (table_is_tight(&index->pair_table)) {
+        rebuild_pair_table(index, index->pair_table.slot_count * 2);
+    }
+    number = new_pair_number(index);
+    index->pairs[number] = (struct index_pair){ .name = name, .value = value };
+    index->symbols[name].refs++;
+    index->symbols[value].refs++;
+    table_insert(&index->pair_table, pair_hash(index, name, value), number);
+    struct index_name *entry = intern_name(index, name);
+    entry->pairs = vec_grow(entry->pairs, &entry->cap, entry->count + 1, sizeof(entry->pairs[0]));
+    entry->pairs[entry->count++] = number;
+    return number;
+}
+
+static void pair_append(struct index_pair *pair, uint32_t handle) {
+    if (pair->count == 0 && pair->cap == 0) {
+        pair->one = handle;
+        pair->count = 1;
+        return;
+    }
+    assert(index_handles(pair)[pair->count - 1] < handle);
+    if (pair->cap == 0) {
+        uint32_t *handles = mem_alloc(4 * sizeof(handles[0]));
+        handles[0] = pair->one;
+        pair->handles = handles;
+        pair->cap = 4;
+    } else if (pair->count == pair->cap) {
+        uint32_t cap = pair->cap + pair->cap / 2;
+        pair->handles = mem_realloc(pair->handles, (size_t)cap * sizeof(pair->handles[0]));
+        pair->cap = cap;
+    }
+    pair->handles[pair->count++] = handle;
+}
+
+/* ---- life ---- */
+
+void index_init(struct index *index, uint64_t seed) {
+    memset(index, 0, sizeof(*index));
+    index->seed = seed;
+    slab_init(&index->strings);
+    slab_init(&index->labels);
+    /* Number 0 means none everywhere. */
+    index->symbols = vec_grow(NULL, &index->symbol_cap, 1, sizeof(index->symbols[0]));
+    index->pairs = vec_grow(NULL, &index->pair_cap, 1, sizeof(index->pairs[0]));
+    index->names = vec_grow(NULL, &index->name_cap, 1, sizeof(index->names[0]));
+    index->symbols[0] = (struct index_symbol){ 0 };
+    index->pairs[0] = (struct index_pair){ 0 };
+    index->names[0] = (struct index_name){ 0 };
+    index->symbol_count = 1;
+    index->pair_count = 1;
+    index->name_count = 1;
+    rebuild_symbol_table(index, TABLE_MIN);
+    rebuild_pair_table(index, TABLE_MIN);
+}
+
+void index_finish(struct index *index) {
+    for (uint32_t i = 1; i < index->pair_count; i++) {
+        if (index->pairs[i].cap != 0) {
+            mem_free(index->pairs[i].handles);
+        }
+    }
+    for (uint32_t i = 1; i < index->name_count; i++) {
+        mem_free(index->names[i].pairs);
+    }
+    mem_free(index->pairs);
+    mem_free(index->names);
+    mem_free(index->symbols);
+    mem_free(index->symbol_table.slots);
+    mem_free(index->pair_table.slots);
+    mem_free(index->retired);
+    slab_finish(&index->strings);
+    slab_finish(&index->labels);
+    memset(index, 0, sizeof(*index));
+}
+
+/* ---- series ---- */
+
+uint32_t index_add(struct index *index, uint32_t handle, struct labels labels) {
+    assert(labels.count <= LABELS_COUNT_MAX);
+    if (labels.count == 0) {
+        return 0;
+    }
+    uint32_t block = slab_alloc(&index->labels, labels.count * sizeof(uint32_t));
+    uint32_t *numbers = slab_at(&index->labels, block);
+    for (size_t i = 0; i < labels.count; i++) {
+        numbers[i] = intern_pair(index, labels.items[i]);
+        pair_append(&index->pairs[numbers[i]], handle);
+    }
+    return block;
+}
+
+void index_labels(const struct index *index,
+                  uint32_t label_handle,
+                  size_t count,
+                  struct label *items) {
+    if (count == 0) {
+        return;
+    }
+    const uint32_t *numbers = slab_at(&index->labels, label_handle);
+    for (size_t i = 0; i < count; i++) {
+        const struct index_pair *pair = &index->pairs[numbers[i]];
+        items[i].name = index_string(index, pair->name);
+        items[i].value = index_string(index, pair->value);
+    }
+}
+
+bool index_labels_equal(const struct index *index,
+                        uint32_t label_handle,
+                        size_t count,
+                        struct labels labels) {
+    if (count != labels.count) {
+        return false;
+    }
+    if (count == 0) {
+        return true;
+    }
+    const uint32_t *numbers = slab_at(&index->labels, label_handle);
+    for (size_t i = 0; i < count; i++) {
+        const struct index_pair *pair = &index->pairs[numbers[i]];
+        if (!str_eq(index_string(index, pair->name), labels.items[i].name) ||
+            !str_eq(index_string(index, pair->value), labels.items[i].value)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void index_free_labels(struct index *index, uint32_t label_handle, size_t count) {
+    if (count > 0) {
+        slab_free(&index->labels, label_handle, count * sizeof(uint32_t));
+    }
+}
+
+/* ---- dropping ---- */
+
+static void retire_symbol(struct index *index, uint32_t number, uint64_t epoch) {
+    struct index_symbol *symbol = &index->symbols[number];
+    index->retired = vec_grow(index->retired, &index->retired_cap, index->retired_count + 1,
+                              sizeof(index->retired[0]));
+    index->retired[index->retired_count++] = (struct index_retired){
+        .string = symbol->string,
+        .bytes = (uint16_t)(index_string(index, number).len + 2),
+        .epoch = epoch,
+    };
+    *symbol = (struct index_symbol){ .refs = index->symbol_free };
+    index->symbol_free = number;
+}
+
+static void unref_symbol(struct index *index, uint32_t number, uint64_t epoch) {
+    struct index_symbol *symbol = &index->symbols[number];
+    assert(symbol->refs > 0);
+    symbol->refs--;
+    if (symbol->refs > 0) {
+        return;
+    }
+    if (symbol->name != 0) {
+        struct index_name *name = &index->names[symbol->name];
+        mem_free(name->pairs);
+        *name = (struct index_name){ 0 };
+    }
+    retire_symbol(index, number, epoch);
+}
+
+static void sweep_pair(struct index_pair *pair,
+                       bool (*is_dead)(void *ctx, uint32_t handle),
+                       void *ctx) {
+    uint32_t *handles = pair->cap == 0 ? &pair->one : pair->handles;
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < pair->count; i++) {
+        if (!is_dead(ctx, handles[i])) {
+            handles[kept++] = handles[i];
+        }
+    }
+    pair->count = kept;
+}
+
+static void drop_pair(struct index *index, uint32_t number, uint64_t epoch) {
+    struct index_pair *pair = &index->pairs[number];
+    if (pair->cap != 0) {
+        mem_free(pair->handles);
+    }
+    uint32_t name = pair->name;
+    uint32_t value = pair->value;
+    *pair = (struct index_pair){ .value = index->pair_free };
+    index->pair_free = number;
+    unref_symbol(index, value, epoch);
+    unref_symbol(index, name, epoch);
+}
+
+static void sweep_names(struct index *index) {
+    for (uint32_t i = 1; i < index->name_count; i++) {
+        struct index_name *name = &index->names[i];
+        size_t kept = 0;
+        for (size_t p = 0; p < name->count; p++) {
+            if (index->pairs[name->pairs[p]].count > 0) {
+                name->pairs[kept++] = name->pairs[p];
+            }
+        }
+        name->count = kept;
+    }
+}
+
+void index_sweep(struct index *index,
+                 bool (*is_dead)(void *ctx, uint32_t handle),
+                 void *ctx,
+                 uint64_t epoch) {
+    for (uint32_t i = 1; i < index->pair_count; i++) {
+        if (index->pairs[i].name != 0) {
+            sweep_pair(&index->pairs[i], is_dead, ctx);
+        }
+    }
+    sweep_names(index);
+    for (uint32_t i = 1; i < index->pair_count; i++) {
+        if (index->pairs[i].name != 0 && index->pairs[i].count == 0) {
+            drop_pair(index, i, epoch);
+        }
+    }
+    rebuild_symbol_table(index, index->symbol_table.slot_count);
+    rebuild_pair_table(index, index->pair_table.slot_count);
+}
+
+void index_release(struct index *index, uint64_t epoch) {
+    size_t kept = 0;
+    for (size_t i = 0; i < index->retired_count; i++) {
+        if (index->retired[i].epoch < epoch) {
+            slab_free(&index->strings, index->retired[i].string, index->retired[i].bytes);
+        } else {
+            index->retired[kept++] = index->retired[i];
+        }
+    }
+    index->retired_count = kept;
+}
+
+/* ---- look-up ---- */
+
+uint32_t index_find_pair(const struct index *index, struct str name, struct str value) {
+    uint32_t name_symbol = find_symbol(index, name);
+    uint32_t value_symbol = find_symbol(index, value);
+    return name_symbol == 0 || value_symbol == 0 ? 0 : find_pair(index, name_symbol, value_symbol);
+}
+
+const struct index_name *index_find_name(const struct index *index, struct str name) {
+    uint32_t symbol = find_symbol(index, name);
+    if (symbol == 0 || index->symbols[symbol].name == 0) {
+        return NULL;
+    }
+    return &index->names[index->symbols[symbol].name];
+}

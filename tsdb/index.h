@@ -1,0 +1,115 @@
+/*
+ * The index of the head: interned symbols, interned label pairs, one ascending list of series
+ * handles per pair, and the values of every label name.
+ *
+ * Terms  symbol = a label name or value, interned; pair = (name symbol, value symbol), numbered from
+ *        1; posting = a series handle in a pair's list. Handles are added in ascending order only.
+ * Life   a pair lives while its list is not empty, a symbol while a pair uses it. Strings of dropped
+ *        symbols are kept until index_release() says that nobody can still point at them.
+ * Hash   every table is keyed with a per-process seed.
+ * Threads: none of its own; head.c guards it with index_lock.
+ */
+#pragma once
+
+#include "model/model.h"
+#include "tsdb/idset.h"
+#include "tsdb/slab.h"
+
+struct index_symbol {
+    uint32_t string; /* in `strings`: u16 length, bytes; 0 = free number */
+    uint32_t refs;   /* pairs using it; also the free list's link */
+    uint32_t name;   /* number in `names` when it is a label name, else 0 */
+};
+
+struct index_pair {
+    uint32_t name;  /* symbol; 0 = free number */
+    uint32_t value; /* symbol; also the free list's link */
+    uint32_t count;
+    uint32_t cap; /* 0: the one handle is inline */
+
+    union {
+        uint32_t one;
+        uint32_t *handles;
+    };
+};
+
+struct index_name {
+    uint32_t symbol; /* 0 = free number */
+    uint32_t *pairs; /* every pair of the name */
+    size_t count;
+    size_t cap;
+};
+
+struct index_retired {
+    uint32_t string;
+    uint16_t bytes;
+    uint64_t epoch;
+};
+
+struct index_table {
+    uint32_t *slots; /* numbers; 0 = free */
+    uint32_t slot_count;
+    uint32_t used;
+};
+
+struct index {
+    uint64_t seed;
+    struct slab strings;
+    struct slab labels; /* arrays of pair numbers, one per series */
+    struct index_symbol *symbols;
+    size_t symbol_cap;
+    uint32_t symbol_count; /* highest number + 1 */
+    uint32_t symbol_free;
+    struct index_table symbol_table;
+    struct index_pair *pairs;
+    size_t pair_cap;
+    uint32_t pair_count; /* highest number + 1 */
+    uint32_t pair_free;
+    struct index_table pair_table;
+    struct index_name *names;
+    size_t name_cap;
+    uint32_t name_count; /* highest number + 1 */
+    struct index_retired *retired;
+    size_t retired_count;
+    size_t retired_cap;
+};
+
+void index_init(struct index *index, uint64_t seed);
+void index_finish(struct index *index);
+
+/* Intern the labels and list the handle (larger than any before) under every pair. Returns a slab
+ * handle in index->labels holding labels.count pair numbers (0 when there are no labels). */
+uint32_t index_add(struct index *index, uint32_t handle, struct labels labels);
+
+/* True when the series' pairs spell exactly these labels. */
+bool index_labels_equal(const struct index *index,
+                        uint32_t label_handle,
+                        size_t count,
+                        struct labels labels);
+
+/* Labels pointing at the index' own strings (see Life). `items` has room for `count`. */
+void index_labels(const struct index *index,
+                  uint32_t label_handle,
+                  size_t count,
+                  struct label *items);
+
+/* Drop every handle for which is_dead() is true from every list; then empty pairs and unused
+ * symbols. Strings go to the retired list under `epoch`. */
+void index_sweep(struct index *index,
+                 bool (*is_dead)(void *ctx, uint32_t handle),
+                 void *ctx,
+                 uint64_t epoch);
+void index_free_labels(struct index *index, uint32_t label_handle, size_t count);
+/* Free retired strings with an epoch < `epoch`. */
+void index_release(struct index *index, uint64_t epoch);
+
+/* Number of the pair or 0. */
+uint32_t index_find_pair(const struct index *index, struct str name, struct str value);
+/* The name's entry or NULL. */
+const struct index_name *index_find_name(const struct index *index, struct str name);
+
+struct str index_string(const struct index *index, uint32_t symbol);
+
+static inline const uint32_t *index_handles(const struct index_pair *pair) {
+    return pair->cap == 0 ? &pair->one : pair->handles;
+}

@@ -1,0 +1,64 @@
+/*
+ * Journal records: one per commit with samples, in table "log" of the journal environment, keyed by
+ * LSN. Bytes are drawn in FORMAT.md.
+ */
+#pragma once
+
+#include "model/model.h"
+#include "tsdb/env.h"
+
+/* A record under construction. */
+struct journal_record {
+    struct buf definitions;
+    struct buf samples;
+    uint64_t definition_count;
+    uint64_t sample_count;
+    uint64_t id_last; /* deltas */
+    int64_t t_last_ms;
+    struct buf body; /* by journal_finish_record() */
+};
+
+void journal_record_init(struct journal_record *record);
+void journal_record_finish(struct journal_record *record);
+void journal_record_reset(struct journal_record *record);
+void journal_add_definition(struct journal_record *record, uint64_t id, struct labels labels);
+void journal_add_sample(struct journal_record *record, uint64_t id, struct sample sample);
+/* Assemble the body; `now_ms` is kept for restoring to a point in time. */
+struct str journal_seal_record(struct journal_record *record, int64_t now_ms);
+
+/* Write a record's parts (MDB_APPEND). Returns an LMDB code. */
+int journal_put(MDB_txn *txn, MDB_dbi log, uint64_t lsn, struct str body);
+
+/* Delete the parts of records with LSN <= lsn, at most `max` of them. Returns an LMDB code;
+ * *ret_more tells whether something is left. */
+int journal_trim(MDB_txn *txn, MDB_dbi log, uint64_t lsn, size_t max, bool *ret_more);
+
+/* LSN of the first and last record; 0 when there is none. */
+WARN_UNUSED bool journal_bounds(const struct env *env,
+                                MDB_txn *txn,
+                                MDB_dbi log,
+                                uint64_t *ret_first,
+                                uint64_t *ret_last,
+                                struct err *err);
+
+struct journal_visitor {
+    /* False with err set stops the walk. */
+    bool (*record)(void *ctx, uint64_t lsn, int64_t now_ms, struct err *err);
+    bool (*definition)(void *ctx, uint64_t id, struct str labels, struct err *err);
+    bool (*sample)(void *ctx, uint64_t id, struct sample sample, struct err *err);
+    void *ctx;
+};
+
+/* Every record with LSN >= from, in order. Damage is ERR_CORRUPT naming the record. */
+WARN_UNUSED bool journal_walk(const struct env *env,
+                              MDB_txn *txn,
+                              MDB_dbi log,
+                              uint64_t from,
+                              const struct journal_visitor *visitor,
+                              struct err *err);
+
+/* The body alone, for tests and fuzzing. `lsn` is for messages and the visitor. */
+WARN_UNUSED bool journal_parse(struct str body,
+                               uint64_t lsn,
+                               const struct journal_visitor *visitor,
+                               struct err *err);

@@ -1,0 +1,382 @@
+/* Queriers: snapshots, reading columns from head, store and overlay. Selecting is in select.c. */
+#include "tsdb/querier.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+
+/* ---- the open queriers ---- */
+
+uint64_t db_lsn_floor(struct tsdb *db) {
+    pthread_mutex_lock(&db->queriers_lock);
+    uint64_t floor = db->visible_lsn;
+    for (const struct tsdb_querier *at = db->queriers; at != NULL; at = at->next) {
+        floor = at->lsn < floor ? at->lsn : floor;
+    }
+    pthread_mutex_unlock(&db->queriers_lock);
+    return floor;
+}
+
+uint64_t db_epoch_floor(struct tsdb *db) {
+    pthread_mutex_lock(&db->queriers_lock);
+    uint64_t floor = UINT64_MAX;
+    for (const struct tsdb_querier *at = db->queriers; at != NULL; at = at->next) {
+        floor = at->epoch < floor ? at->epoch : floor;
+    }
+    pthread_mutex_unlock(&db->queriers_lock);
+    return floor;
+}
+
+uint64_t db_epoch(struct tsdb *db) {
+    pthread_mutex_lock(&db->queriers_lock);
+    uint64_t epoch = db->epoch;
+    pthread_mutex_unlock(&db->queriers_lock);
+    return epoch;
+}
+
+bool tsdb_querier_open(struct tsdb *db,
+                       int64_t t_min_ms,
+                       int64_t t_max_ms,
+                       const struct tsdb_batch *overlay,
+                       struct tsdb_querier **ret,
+                       struct err *err) {
+    struct tsdb_querier *querier = mem_calloc(1, sizeof(*querier));
+    querier->db = db;
+    querier->t_min_ms = t_min_ms;
+    querier->t_max_ms = t_max_ms;
+    querier->overlay.batch = overlay;
+    u64map_init(&querier->overlay.last);
+    u64map_init(&querier->verified);
+    querier->windows_txn_id = UINT64_MAX;
+    pthread_mutex_lock(&db->queriers_lock);
+    querier->lsn = db->visible_lsn;
+    querier->epoch = ++db->epoch;
+    querier->next = db->queriers;
+    if (db->queriers != NULL) {
+        db->queriers->previous = querier;
+    }
+    db->queriers = querier;
+    db->querier_count++;
+    pthread_mutex_unlock(&db->queriers_lock);
+    *ret = querier;
+    return true;
+}
+
+void tsdb_querier_close(struct tsdb_querier *querier) {
+    if (querier == NULL) {
+        return;
+    }
+    struct tsdb *db = querier->db;
+    pthread_mutex_lock(&db->queriers_lock);
+    if (querier->previous == NULL) {
+        db->queriers = querier->next;
+    } else {
+        querier->previous->next = querier->next;
+    }
+    if (querier->next != NULL) {
+        querier->next->previous = querier->previous;
+    }
+    db->querier_count--;
+    pthread_mutex_unlock(&db->queriers_lock);
+    u64map_finish(&querier->overlay.last);
+    mem_free(querier->overlay.previous);
+    u64map_finish(&querier->verified);
+    tsdb_column_finish(&querier->scratch);
+    store_row_finish(&querier->row);
+    mem_free(querier->windows);
+    mem_free(querier->entries);
+    mem_free(querier);
+}
+
+bool querier_windows(struct tsdb_querier *querier, MDB_txn *txn, struct err *err) {
+    uint64_t txn_id = mdb_txn_id(txn);
+    if (querier->windows_txn_id == txn_id) {
+        return true;
+    }
+    struct tsdb *db = querier->db;
+    mem_free(querier->windows);
+    querier->windows = NULL;
+    if (!store_list_windows(&db->store, txn, head_window(&db->head, querier->t_min_ms),
+                            head_window(&db->head, querier->t_max_ms), &querier->windows,
+                            &querier->window_count, err)) {
+        querier->windows_txn_id = UINT64_MAX;
+        return false;
+    }
+    querier->windows_txn_id = txn_id;
+    return true;
+}
+
+/* ---- the overlay ---- */
+
+static void index_overlay(struct overlay *overlay) {
+    const struct tsdb_batch *batch = overlay->batch;
+    if (overlay->seen == batch->sample_count) {
+        return;
+    }
+    overlay->previous = vec_grow(overlay->previous, &overlay->previous_cap, batch->sample_count + 1,
+                                 sizeof(overlay->previous[0]));
+    for (; overlay->seen < batch->sample_count; overlay->seen++) {
+        uint64_t number = overlay->seen + 1;
+        uint64_t before = 0;
+        series_ref_t ref = batch->samples[overlay->seen].ref;
+        (void)u64map_get(&overlay->last, ref, &before);
+        overlay->previous[number] = (uint32_t)before;
+        u64map_put(&overlay->last, ref, number);
+    }
+}
+
+bool overlay_has(struct overlay *overlay, series_ref_t ref) {
+    if (overlay->batch == NULL) {
+        return false;
+    }
+    index_overlay(overlay);
+    uint64_t number;
+    return u64map_get(&overlay->last, ref, &number);
+}
+
+static void read_overlay(struct tsdb_querier *querier,
+                         const struct querier_entry *entry,
+                         int64_t t_min_ms,
+                         int64_t t_max_ms,
+                         struct tsdb_column *column) {
+    struct overlay *overlay = &querier->overlay;
+    uint64_t number = 0;
+    if (overlay->batch == NULL || entry->handle == 0) {
+        return;
+    }
+    index_overlay(overlay);
+    if (!u64map_get(&overlay->last, ref_make(entry->id, entry->handle), &number)) {
+        return;
+    }
+    size_t first = column->count;
+    for (; number != 0; number = overlay->previous[number]) {
+        struct sample sample = overlay->batch->samples[number - 1].sample;
+        if (sample.t_ms >= t_min_ms && sample.t_ms <= t_max_ms) {
+            column_append(column, sample.t_ms, sample.value);
+        }
+    }
+    /* Newest first so far. */
+    for (size_t i = first, j = column->count; j > i + 1; i++, j--) {
+        struct sample swap = { .t_ms = column->t_ms[i], .value = column->values[i] };
+        column->t_ms[i] = column->t_ms[j - 1];
+        column->values[i] = column->values[j - 1];
+        column->t_ms[j - 1] = swap.t_ms;
+        column->values[j - 1] = swap.value;
+    }
+}
+
+/* ---- order ---- */
+
+struct ordered_sample {
+    int64_t t_ms;
+    double value;
+    size_t number;
+};
+
+static int compare_samples(const void *a, const void *b) {
+    const struct ordered_sample *x = a;
+    const struct ordered_sample *y = b;
+    if (x->t_ms != y->t_ms) {
+        return x->t_ms < y->t_ms ? -1 : 1;
+    }
+    return (x->number > y->number) - (x->number < y->number);
+}
+
+/* Ascending, one sample per time: of several the one that was read first. Usually nothing to do. */
+static void normalize_column(struct tsdb_column *column) {
+    size_t sorted = 1;
+    while (sorted < column->count && column->t_ms[sorted - 1] < column->t_ms[sorted]) {
+        sorted++;
+    }
+    if (sorted >= column->count) {
+        return;
+    }
+    struct ordered_sample *samples = mem_alloc(column->count * sizeof(samples[0]));
+    for (size_t i = 0; i < column->count; i++) {
+        samples[i] = (struct ordered_sample){
+            .t_ms = column->t_ms[i],
+            .value = column->values[i],
+            .number = i,
+        };
+    }
+    qsort(samples, column->count, sizeof(samples[0]), compare_samples);
+    size_t kept = 0;
+    for (size_t i = 0; i < column->count; i++) {
+        if (kept == 0 || samples[i].t_ms != column->t_ms[kept - 1]) {
+            column->t_ms[kept] = samples[i].t_ms;
+            column->values[kept] = samples[i].value;
+            kept++;
+        }
+    }
+    column->count = kept;
+    mem_free(samples);
+}
+
+/* ---- reading ---- */
+
+struct read {
+    struct tsdb_querier *querier;
+    MDB_txn *txn;
+    uint64_t id;
+    int64_t t_min_ms;
+    int64_t t_max_ms;
+    struct tsdb_column *column;
+};
+
+/* Name the series in an error about its bytes. */
+static void name_series(const struct read *read, int64_t t_ms, struct err *err) {
+    struct store *store = &read->querier->db->store;
+    struct arena arena;
+    arena_init(&arena, SIZE_MAX);
+    struct buf text;
+    buf_init(&text, 300);
+    struct str body;
+    struct labels labels;
+    bool found;
+    struct err ignored = ERR_INIT;
+    if (store_get_series(store, read->txn, read->id, &body, &found, &ignored) && found &&
+        labels_decode(body, &arena, &labels)) {
+        labels_print(labels, &text);
+    }
+    if (text.len == 0) {
+        buf_printf(&text, "number %llu", (unsigned long long)read->id);
+    }
+    char when[RFC3339_TEXT_MAX];
+    rfc3339_from_ms(t_ms, when);
+    err_wrap(err, "series %.*s at %s", STR_FMT(buf_as_str(&text)), when);
+    buf_finish(&text);
+    arena_finish(&arena);
+}
+
+static bool read_ref(const struct read *read,
+                     int64_t window,
+                     const struct chunk_ref *ref,
+                     struct err *err) {
+    struct tsdb_querier *querier = read->querier;
+    uint64_t ignored;
+    bool is_verified = u64map_get(&querier->verified, ref->segment, &ignored);
+    struct stored_chunk chunk;
+    bool ok = segment_get_chunk(&querier->db->store, read->txn, window, read->id, ref, is_verified,
+                                &chunk, err);
+    if (ok) {
+        u64map_put(&querier->verified, ref->segment, 1);
+        ok = chunk.count <= CHUNK_SAMPLES_MAX &&
+             column_decode(read->column, chunk.codec, chunk.bytes, chunk.len, chunk.count,
+                           read->t_min_ms, read->t_max_ms);
+        if (!ok) {
+            err_set(err, ERR_CORRUPT, "store: a chunk does not decode");
+        }
+    }
+    if (!ok) {
+        if (err->code == ERR_CORRUPT) {
+            metric_inc(querier->db->metrics.corruptions);
+        }
+        name_series(read, ref->t_min_ms, err);
+    }
+    return ok;
+}
+
+static bool read_window(const struct read *read, int64_t window, struct err *err) {
+    struct tsdb_querier *querier = read->querier;
+    bool found;
+    if (!store_get_row(&querier->db->store, read->txn, window, read->id, &querier->row, &found,
+                       err)) {
+        metric_inc(querier->db->metrics.corruptions);
+        name_series(read, read->t_min_ms, err);
+        return false;
+    }
+    for (size_t i = 0; found && i < querier->row.count; i++) {
+        const struct chunk_ref *ref = &querier->row.refs[i];
+        if (ref->t_max_ms >= read->t_min_ms && ref->t_min_ms <= read->t_max_ms &&
+            !read_ref(read, window, ref, err)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool read_store(struct read *read, struct err *err) {
+    struct tsdb_querier *querier = read->querier;
+    struct tsdb *db = querier->db;
+    if (!env_read_begin(&db->store.env, &read->txn, err)) {
+        return false;
+    }
+    bool ok = querier_windows(querier, read->txn, err);
+    int64_t first = head_window(&db->head, read->t_min_ms);
+    int64_t last = head_window(&db->head, read->t_max_ms);
+    for (size_t i = 0; ok && i < querier->window_count; i++) {
+        int64_t window = querier->windows[i];
+        if (window >= first && window <= last) {
+            ok = read_window(read, window, err);
+        }
+    }
+    env_read_end(&db->store.env, read->txn);
+    return ok;
+}
+
+/* One series: the head first, then the store up to where the head began. In this order a chunk
+ * sealed meanwhile is seen twice at most, never missed. */
+static bool read_entry(struct read *read, const struct querier_entry *entry, struct err *err) {
+    struct tsdb_querier *querier = read->querier;
+    int64_t t_max_ms = read->t_max_ms;
+    int64_t t_head_ms = INT64_MAX;
+    querier->scratch.count = 0;
+    if (entry->handle != 0) {
+        struct head_read head = {
+            .handle = entry->handle,
+            .id = entry->id,
+            .lsn = querier->lsn,
+            .t_min_ms = read->t_min_ms,
+            .t_max_ms = read->t_max_ms,
+        };
+        head_read(&querier->db->head, &head, &querier->scratch, &t_head_ms);
+    }
+    read->id = entry->id;
+    if (read->t_min_ms < t_head_ms) {
+        read->t_max_ms = t_max_ms < t_head_ms ? t_max_ms : t_head_ms - 1;
+        bool ok = read_store(read, err);
+        read->t_max_ms = t_max_ms;
+        if (!ok) {
+            return false;
+        }
+    }
+    const struct tsdb_column *scratch = &querier->scratch;
+    struct tsdb_column *column = read->column;
+    if (scratch->count > 0) {
+        column_reserve(column, scratch->count);
+        memcpy(column->t_ms + column->count, scratch->t_ms, scratch->count * sizeof(int64_t));
+        memcpy(column->values + column->count, scratch->values, scratch->count * sizeof(double));
+        column->count += scratch->count;
+    }
+    return true;
+}
+
+bool tsdb_read(struct tsdb_querier *querier,
+               uint64_t id,
+               int64_t t_min_ms,
+               int64_t t_max_ms,
+               struct tsdb_column *column,
+               struct err *err) {
+    assert(id > 0 && id <= querier->entry_count);
+    column->count = 0;
+    struct read read = {
+        .querier = querier,
+        .t_min_ms = t_min_ms > querier->t_min_ms ? t_min_ms : querier->t_min_ms,
+        .t_max_ms = t_max_ms < querier->t_max_ms ? t_max_ms : querier->t_max_ms,
+        .column = column,
+    };
+    if (read.t_min_ms > read.t_max_ms) {
+        return true;
+    }
+    for (uint64_t number = id; number != 0; number = querier->entries[number - 1].next) {
+        if (!read_entry(&read, &querier->entries[number - 1], err)) {
+            return false;
+        }
+    }
+    for (uint64_t number = id; number != 0; number = querier->entries[number - 1].next) {
+        read_overlay(querier, &querier->entries[number - 1], read.t_min_ms, read.t_max_ms, column);
+    }
+    normalize_column(column);
+    return true;
+}

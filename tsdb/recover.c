@@ -1,0 +1,351 @@
+/*
+ * Opening: what the disk knows becomes the head again.
+ *
+ *   1. the store's state: window width, next id, applied LSN
+ *   2. series with rows no window index covers (table pending) enter the head, so that they are found
+ *   3. the journal from the applied LSN on: definitions enter the head, samples are appended unless
+ *      they are sealed already, which shows by their time: within a series time ascends, so a sample
+ *      at or before the newest sealed one of its series is in the store
+ *
+ * Idempotent: it writes nothing but the initial rows of a fresh directory. The journal's snapshot is
+ * taken before the store's, so a live writer beside a read-only opening cannot hide samples between
+ * the two.
+ */
+#include <assert.h>
+#include <inttypes.h>
+
+#include "base/hash.h"
+#include "base/mem.h"
+#include "tsdb/bytes.h"
+#include "tsdb/db.h"
+#include "tsdb/window.h"
+
+#define FORMAT_KEY       STR("format")
+#define FORMAT_ROW_BYTES 20 /* version, directory id */
+
+struct recovery {
+    struct tsdb *db;
+    MDB_txn *store_txn;
+    struct u64map refs; /* id → ref */
+    struct arena arena; /* labels of one series */
+    struct store_row row;
+    uint64_t lsn;
+    uint64_t id_max;
+    int64_t t_min_ms; /* retention */
+};
+
+/* ---- series ---- */
+
+/* Newest sealed sample of a stored series. */
+static bool find_last(struct recovery *recovery, struct head_newcomer *newcomer, struct err *err) {
+    struct store *store = &recovery->db->store;
+    int64_t window;
+    bool found;
+    if (!store_get_last(store, recovery->store_txn, newcomer->id, &window, &found, err)) {
+        return false;
+    }
+    if (!found || window == STORE_LAST_NONE) {
+        return true;
+    }
+    if (!store_get_row(store, recovery->store_txn, window, newcomer->id, &recovery->row, &found,
+                       err)) {
+        return false;
+    }
+    if (found && recovery->row.count > 0) {
+        newcomer->has_last = true;
+        newcomer->t_last_ms = recovery->row.refs[recovery->row.count - 1].t_max_ms;
+        newcomer->value_last_bits = recovery->row.value_last_bits;
+    }
+    return true;
+}
+
+/* Into the head under its id; `labels_bytes` as the journal gives them, or empty. */
+static bool enter_series(struct recovery *recovery,
+                         uint64_t id,
+                         struct str labels_bytes,
+                         series_ref_t *ret,
+                         struct err *err) {
+    struct tsdb *db = recovery->db;
+    struct str stored;
+    bool is_stored;
+    if (!store_get_series(&db->store, recovery->store_txn, id, &stored, &is_stored, err)) {
+        return false;
+    }
+    arena_reset(&recovery->arena);
+    struct head_newcomer newcomer = {
+        .id = id,
+        .is_defined = true,
+        .is_stored = is_stored,
+        .t_first_ms = INT64_MAX,
+    };
+    if (!labels_decode(is_stored ? stored : labels_bytes, &recovery->arena, &newcomer.labels) ||
+        newcomer.labels.count == 0 || newcomer.labels.count > LABELS_COUNT_MAX) {
+        return err_set(err, ERR_CORRUPT, "the labels of series %" PRIu64 " are not there", id);
+    }
+    if (is_stored && !find_last(recovery, &newcomer, err)) {
+        return false;
+    }
+    newcomer.hash = head_hash(&db->head, newcomer.labels);
+    *ret = head_insert(&db->head, &newcomer);
+    u64map_put(&recovery->refs, id, *ret);
+    recovery->id_max = id > recovery->id_max ? id : recovery->id_max;
+    return true;
+}
+
+static bool find_series(struct recovery *recovery,
+                        uint64_t id,
+                        struct str labels_bytes,
+                        series_ref_t *ret,
+                        struct err *err) {
+    return u64map_get(&recovery->refs, id, ret) ||
+           enter_series(recovery, id, labels_bytes, ret, err);
+}
+
+/* ---- pending rows ---- */
+
+static bool enter_pending(struct recovery *recovery, int64_t window, uint64_t id, struct err *err) {
+    struct tsdb *db = recovery->db;
+    bool found;
+    series_ref_t ref;
+    if (!find_series(recovery, id, STR(""), &ref, err) ||
+        !store_get_row(&db->store, recovery->store_txn, window, id, &recovery->row, &found, err)) {
+        return err_wrap(err, "recovering the index");
+    }
+    if (!found || recovery->row.count == 0) {
+        return true;
+    }
+    struct series *series = head_series(&db->head, ref);
+    int64_t t_first_ms = recovery->row.refs[0].t_min_ms;
+    int64_t t_newest_ms = recovery->row.refs[recovery->row.count - 1].t_max_ms;
+    series->t_first_ms = t_first_ms < series->t_first_ms ? t_first_ms : series->t_first_ms;
+    series->t_newest_ms = t_newest_ms > series->t_newest_ms ? t_newest_ms : series->t_newest_ms;
+    return true;
+}
+
+static bool load_pending(struct recovery *recovery, struct err *err) {
+    struct store *store = &recovery->db->store;
+    MDB_cursor *cursor;
+    int rc = mdb_cursor_open(recovery->store_txn, store->dbis[STORE_PENDING], &cursor);
+    if (rc != 0) {
+        return env_fail(&store->env, err, rc, "reading table pending");
+    }
+    MDB_val key;
+    MDB_val row;
+    bool ok = true;
+    rc = mdb_cursor_get(cursor, &key, &row, MDB_FIRST);
+    while (ok && rc == 0) {
+        if (key.mv_size != STORE_KEY_ROW_BYTES) {
+            ok = err_set(err, ERR_CORRUPT, "store: a key of table pending has a wrong size");
+            break;
+        }
+        const uint8_t *bytes = key.mv_data;
+        ok = enter_pending(recovery, bytes_be64_signed(bytes), bytes_be64(bytes + 8), err);
+        rc = mdb_cursor_get(cursor, &key, &row, MDB_NEXT);
+    }
+    mdb_cursor_close(cursor);
+    if (ok && rc != MDB_NOTFOUND) {
+        return env_fail(&store->env, err, rc, "reading table pending");
+    }
+    return ok;
+}
+
+/* ---- the journal ---- */
+
+static bool replay_record(void *ctx, uint64_t lsn, int64_t now_ms, struct err *err) {
+    struct recovery *recovery = ctx;
+    recovery->lsn = lsn;
+    return true;
+}
+
+static bool replay_definition(void *ctx, uint64_t id, struct str labels, struct err *err) {
+    struct recovery *recovery = ctx;
+    series_ref_t ref;
+    return find_series(recovery, id, labels, &ref, err) || err_wrap(err, "replaying the journal");
+}
+
+static bool replay_sample(void *ctx, uint64_t id, struct sample sample, struct err *err) {
+    struct recovery *recovery = ctx;
+    struct tsdb *db = recovery->db;
+    series_ref_t ref;
+    if (!find_series(recovery, id, STR(""), &ref, err)) {
+        return err_wrap(err, "replaying record %" PRIu64 " of the journal", recovery->lsn);
+    }
+    struct series *series = head_series(&db->head, ref);
+    bool is_sealed = series->has_last && sample.t_ms <= series->t_last_ms;
+    if (is_sealed || sample.t_ms < recovery->t_min_ms) {
+        return true;
+    }
+    series->has_last = true;
+    series->t_last_ms = sample.t_ms;
+    series->value_last_bits = double_bits(sample.value);
+    struct head_stripe *stripe = head_stripe(&db->head, ref_handle(ref));
+    pthread_mutex_lock(&stripe->lock);
+    head_append_locked(&db->head, ref_handle(ref), series, sample, recovery->lsn, recovery->lsn);
+    pthread_mutex_unlock(&stripe->lock);
+    db_note_time(db, sample.t_ms, sample.t_ms);
+    return true;
+}
+
+static bool replay(struct recovery *recovery,
+                   MDB_txn *journal_txn,
+                   uint64_t applied_lsn,
+                   struct err *err) {
+    struct tsdb *db = recovery->db;
+    struct journal_visitor visitor = {
+        .record = replay_record,
+        .definition = replay_definition,
+        .sample = replay_sample,
+        .ctx = recovery,
+    };
+    uint64_t first;
+    uint64_t last;
+    recovery->lsn = applied_lsn;
+    if (!journal_bounds(&db->journal, journal_txn, db->log, &first, &last, err) ||
+        !journal_walk(&db->journal, journal_txn, db->log, applied_lsn + 1, &visitor, err)) {
+        return false;
+    }
+    if (first > applied_lsn + 1) {
+        return err_set(err, ERR_CORRUPT,
+                       "journal: records %" PRIu64 " to %" PRIu64
+                       " are missing: journal and store do not belong together",
+                       applied_lsn + 1, first - 1);
+    }
+    db->visible_lsn = recovery->lsn;
+    return true;
+}
+
+/* ---- the whole ---- */
+
+static bool load_times(struct recovery *recovery, struct err *err) {
+    struct tsdb *db = recovery->db;
+    int64_t *windows;
+    size_t count;
+    if (!store_list_windows(&db->store, recovery->store_txn, INT64_MIN, INT64_MAX, &windows, &count,
+                            err)) {
+        return false;
+    }
+    struct store_window stats;
+    bool found = false;
+    bool ok = true;
+    for (size_t i = 0; ok && i<count; i += count> 1 ? count - 1 : 1) {
+        ok = store_get_window(&db->store, recovery->store_txn, windows[i], &stats, &found, err);
+        if (ok && found) {
+            db_note_time(db, stats.t_min_ms, stats.t_max_ms);
+        }
+    }
+    mem_free(windows);
+    return ok;
+}
+
+static bool run(struct recovery *recovery, MDB_txn *journal_txn, struct err *err) {
+    struct tsdb *db = recovery->db;
+    struct store_state state = { 0 };
+    bool found;
+    if (!store_get_state(&db->store, recovery->store_txn, &state, &found, err)) {
+        return false;
+    }
+    if (found) {
+        db->head.id_next = state.id_next > 0 ? state.id_next : 1;
+    }
+    if (!load_times(recovery, err) || !load_pending(recovery, err) ||
+        !replay(recovery, journal_txn, state.applied_lsn, err)) {
+        return false;
+    }
+    if (recovery->id_max >= db->head.id_next) {
+        db->head.id_next = recovery->id_max + 1;
+    }
+    db->id_floor = db->head.id_next;
+    db->trim_lsn = state.applied_lsn;
+    return true;
+}
+
+bool recover(struct tsdb *db, struct err *err) {
+    struct recovery recovery = { .db = db, .t_min_ms = INT64_MIN };
+    if (db->retention_ms > 0) {
+        recovery.t_min_ms = i64_sub_sat(clock_wall_ms(db->clock), db->retention_ms);
+    }
+    arena_init(&recovery.arena, SIZE_MAX);
+    MDB_txn *journal_txn;
+    if (!env_read_begin(&db->journal, &journal_txn, err)) {
+        return false;
+    }
+    bool ok = env_read_begin(&db->store.env, &recovery.store_txn, err);
+    if (ok) {
+        ok = run(&recovery, journal_txn, err);
+        env_read_end(&db->store.env, recovery.store_txn);
+    }
+    env_read_end(&db->journal, journal_txn);
+    u64map_finish(&recovery.refs);
+    store_row_finish(&recovery.row);
+    arena_finish(&recovery.arena);
+    return ok;
+}
+
+/* ---- format rows ---- */
+
+static bool check_format(struct tsdb *db, bool *ret_found, struct err *err) {
+    struct buf row;
+    buf_init(&row, FORMAT_ROW_BYTES);
+    struct err failure = ERR_INIT;
+    *ret_found = db->kv.get(&db->kv, KV_META, FORMAT_KEY, &row, &failure);
+    bool ok = failure.code == ERR_NONE;
+    if (!ok) {
+        *err = failure;
+    } else if (*ret_found) {
+        uint32_t version = row.len == FORMAT_ROW_BYTES ? bytes_le32((uint8_t *)row.ptr) : 0;
+        if (version != FORMAT_VERSION) {
+            ok = err_set(err, ERR_INVALID,
+                         "the data in %s has format %u, this program knows %d: use the version "
+                         "that wrote it or a newer one",
+                         db->path, version, FORMAT_VERSION);
+        }
+    }
+    buf_finish(&row);
+    return ok;
+}
+
+static bool write_format(struct tsdb *db, struct err *err) {
+    uint8_t row[FORMAT_ROW_BYTES];
+    bytes_put_le32(row, FORMAT_VERSION);
+    random_bytes(row + 4, 16);
+    MDB_txn *txn;
+    if (!env_write_begin(&db->journal, &txn, err)) {
+        return false;
+    }
+    int rc = kv_put_row(db, txn, KV_META, FORMAT_KEY, str_n((const char *)row, sizeof(row)));
+    if (rc == 0) {
+        rc = mdb_txn_commit(txn);
+    } else {
+        mdb_txn_abort(txn);
+    }
+    return rc == 0 || env_fail(&db->journal, err, rc, "writing the format row");
+}
+
+static int put_first_state(void *ctx, struct store *store, MDB_txn *txn) {
+    return store_put_state(store, txn, ctx);
+}
+
+static bool check_state(struct tsdb *db, int64_t *block_ms, struct err *err) {
+    struct store_state state = { 0 };
+    bool found = false;
+    MDB_txn *txn;
+    if (!env_read_begin(&db->store.env, &txn, err)) {
+        return false;
+    }
+    bool ok = store_get_state(&db->store, txn, &state, &found, err);
+    env_read_end(&db->store.env, txn);
+    if (!ok || found || db->is_read_only) {
+        *block_ms = found ? state.block_ms : *block_ms;
+        return ok;
+    }
+    state = (struct store_state){ .block_ms = *block_ms, .id_next = 1, .segment_next = 1 };
+    return store_write(db, put_first_state, &state, "writing the first state", err);
+}
+
+bool recover_formats(struct tsdb *db, int64_t *block_ms, struct err *err) {
+    bool found;
+    if (!check_format(db, &found, err) || !check_state(db, block_ms, err)) {
+        return false;
+    }
+    return found || db->is_read_only || write_format(db, err);
+}

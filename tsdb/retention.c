@@ -1,0 +1,282 @@
+/* Retention, the table of series, and eviction; see retention.h. */
+#include "tsdb/retention.h"
+
+#include <assert.h>
+
+#include "base/mem.h"
+#include "tsdb/bytes.h"
+#include "tsdb/window.h"
+
+#define SLICE_ROWS_MAX 4096
+#define SWEEP_IDS_MAX  512 /* series rows deleted per transaction */
+
+/* ---- windows ---- */
+
+struct deletion {
+    int64_t window;
+    size_t step; /* into deletion_order */
+    bool has_more;
+};
+
+/* Rows first: a row never points at a segment that is gone. The window's own row goes last, so that
+ * an interrupted deletion is found again. */
+static const enum store_table deletion_order[] = {
+    STORE_ROWS, STORE_PENDING, STORE_POSTINGS, STORE_SEGMENTS, STORE_WINDOWS,
+};
+
+static int delete_slice(void *ctx, struct store *store, MDB_txn *txn) {
+    struct deletion *deletion = ctx;
+    return store_trim_window(store, txn, deletion_order[deletion->step], deletion->window,
+                             SLICE_ROWS_MAX, &deletion->has_more);
+}
+
+static bool delete_window(struct tsdb *db, int64_t window, struct err *err) {
+    struct deletion deletion = { .window = window };
+    for (; deletion.step < ARRAY_LEN(deletion_order); deletion.step++) {
+        do {
+            if (!store_write(db, delete_slice, &deletion, "deleting an old window", err)) {
+                return false;
+            }
+        } while (deletion.has_more);
+    }
+    metric_inc(db->metrics.windows_deleted);
+    return true;
+}
+
+static bool list_before(struct tsdb *db,
+                        int64_t end,
+                        int64_t **ret,
+                        size_t *ret_count,
+                        struct err *err) {
+    MDB_txn *txn;
+    if (!env_read_begin(&db->store.env, &txn, err)) {
+        return false;
+    }
+    bool ok = store_list_windows(&db->store, txn, INT64_MIN, end - 1, ret, ret_count, err);
+    env_read_end(&db->store.env, txn);
+    return ok;
+}
+
+/* ---- series rows ---- */
+
+struct sweep {
+    struct tsdb *db;
+    int64_t cut; /* windows before it are gone */
+    uint64_t next_id;
+    uint64_t ids[SWEEP_IDS_MAX]; /* to delete */
+    size_t count;
+};
+
+/* Nobody in this process can hold a ref to it, and no window has samples of it. */
+static bool is_unneeded(const struct sweep *sweep, uint64_t id, int64_t last_window) {
+    uint64_t ignored;
+    return (last_window == STORE_LAST_NONE || last_window < sweep->cut) &&
+           id < sweep->db->id_floor && !u64map_get(&sweep->db->left_ids, id, &ignored);
+}
+
+static bool is_in_head(struct tsdb *db, MDB_txn *txn, uint64_t id, struct err *err, bool *ret) {
+    struct str body;
+    bool found;
+    struct arena arena;
+    arena_init(&arena, SIZE_MAX);
+    struct labels labels;
+    *ret = false;
+    bool ok = store_get_series(&db->store, txn, id, &body, &found, err);
+    if (ok && found && labels_decode(body, &arena, &labels)) {
+        *ret = head_find_quiet(&db->head, labels, head_hash(&db->head, labels)) != 0;
+    }
+    arena_finish(&arena);
+    return ok;
+}
+
+static bool find_unneeded(struct sweep *sweep, MDB_txn *txn, struct err *err) {
+    struct store *store = &sweep->db->store;
+    MDB_cursor *cursor;
+    int rc = mdb_cursor_open(txn, store->dbis[STORE_LAST], &cursor);
+    if (rc != 0) {
+        return env_fail(&store->env, err, rc, "reading table last");
+    }
+    uint8_t start[STORE_KEY_ID_BYTES];
+    store_key_id(start, sweep->next_id);
+    MDB_val key = { .mv_size = sizeof(start), .mv_data = start };
+    MDB_val row;
+    bool ok = true;
+    sweep->count = 0;
+    rc = mdb_cursor_get(cursor, &key, &row, MDB_SET_RANGE);
+    while (ok && rc == 0 && key.mv_size == sizeof(start) && sweep->count < SWEEP_IDS_MAX) {
+        uint64_t id = bytes_be64(key.mv_data);
+        struct str body;
+        bool is_kept = false;
+        ok = store_check(STORE_LAST, key, row, &body, err);
+        if (ok && body.len == 8 &&
+            is_unneeded(sweep, id, (int64_t)bytes_le64((const uint8_t *)body.ptr))) {
+            ok = is_in_head(sweep->db, txn, id, err, &is_kept);
+            if (ok && !is_kept) {
+                sweep->ids[sweep->count++] = id;
+            }
+        }
+        sweep->next_id = id + 1;
+        rc = mdb_cursor_get(cursor, &key, &row, MDB_NEXT);
+    }
+    mdb_cursor_close(cursor);
+    if (ok && rc != 0 && rc != MDB_NOTFOUND) {
+        return env_fail(&store->env, err, rc, "reading table last");
+    }
+    return ok;
+}
+
+static int delete_series(void *ctx, struct store *store, MDB_txn *txn) {
+    const struct sweep *sweep = ctx;
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < sweep->count; i++) {
+        struct str body;
+        bool found;
+        struct err err = ERR_INIT;
+        if (store_get_series(store, txn, sweep->ids[i], &body, &found, &err) && found) {
+            struct buf copy; /* the deletes move what `body` points at */
+            buf_init(&copy, SIZE_MAX);
+            buf_str(&copy, body);
+            rc = store_del_series(store, txn, sweep->ids[i], buf_as_str(&copy));
+            buf_finish(&copy);
+        }
+    }
+    return rc;
+}
+
+/* Look and delete while no thread is bringing one of them back (series_lock). */
+static bool sweep_series(struct tsdb *db, int64_t cut, struct err *err) {
+    struct sweep sweep = { .db = db, .cut = cut };
+    bool ok;
+    do {
+        pthread_rwlock_wrlock(&db->series_lock);
+        MDB_txn *txn;
+        ok = env_read_begin(&db->store.env, &txn, err);
+        if (ok) {
+            ok = find_unneeded(&sweep, txn, err);
+            env_read_end(&db->store.env, txn);
+        }
+        if (ok && sweep.count > 0) {
+            ok = store_write(db, delete_series, &sweep, "deleting series", err);
+        }
+        pthread_rwlock_unlock(&db->series_lock);
+    } while (ok && sweep.count == SWEEP_IDS_MAX);
+    return ok;
+}
+
+bool retention_apply(struct tsdb *db, struct err *err) {
+    int64_t cut = INT64_MIN;
+    int64_t *windows = NULL;
+    size_t count = 0;
+    if (db->retention_ms > 0) {
+        int64_t oldest_ms = i64_sub_sat(clock_wall_ms(db->clock), db->retention_ms);
+        cut = head_window(&db->head, oldest_ms);
+        if (!list_before(db, cut, &windows, &count, err)) {
+            return false;
+        }
+    }
+    bool ok = true;
+    for (size_t i = 0; ok && i < count; i++) {
+        ok = delete_window(db, windows[i], err);
+    }
+    mem_free(windows);
+    if (ok && (count > 0 || !db->has_swept)) {
+        ok = sweep_series(db, cut, err);
+        db->has_swept = ok;
+        if (count > 0 && db->t_min_ms < cut * db->head.block_ms) {
+            db->t_min_ms = cut * db->head.block_ms;
+        }
+    }
+    return ok;
+}
+
+/* ---- eviction ---- */
+
+static bool is_idle(const struct tsdb *db, const struct series *series) {
+    return series->open == 0 && series->closed == 0 && series->t_first_ms == INT64_MAX &&
+           atomic_load_explicit(&series->touched, memory_order_relaxed) + 1 < db->head.round;
+}
+
+struct orphans {
+    struct tsdb *db;
+    uint32_t *handles;
+    size_t count;
+    size_t cap;
+};
+
+static void find_orphans(struct orphans *orphans) {
+    struct head *head = &orphans->db->head;
+    for (uint32_t handle = 1; handle < head->handle_end; handle++) {
+        pthread_rwlock_rdlock(&head->index_lock);
+        struct series *series = head_at(head, handle);
+        if (series != NULL && !series->is_stored) {
+            struct head_stripe *stripe = head_stripe(head, handle);
+            pthread_mutex_lock(&stripe->lock);
+            bool is_orphan = is_idle(orphans->db, series);
+            pthread_mutex_unlock(&stripe->lock);
+            if (is_orphan) {
+                orphans->handles = vec_grow(orphans->handles, &orphans->cap, orphans->count + 1,
+                                            sizeof(orphans->handles[0]));
+                orphans->handles[orphans->count++] = handle;
+            }
+        }
+        pthread_rwlock_unlock(&head->index_lock);
+    }
+}
+
+static int put_orphans(void *ctx, struct store *store, MDB_txn *txn) {
+    const struct orphans *orphans = ctx;
+    struct head *head = &orphans->db->head;
+    struct label items[LABELS_COUNT_MAX];
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < orphans->count; i++) {
+        pthread_rwlock_rdlock(&head->index_lock);
+        const struct series *series = head_at(head, orphans->handles[i]);
+        assert(series != NULL);
+        index_labels(&head->index, series->labels, series->label_count, items);
+        struct labels labels = { .items = items, .count = series->label_count };
+        rc = store_put_series(store, txn, series->id, labels);
+        pthread_rwlock_unlock(&head->index_lock);
+    }
+    return rc;
+}
+
+static bool store_orphans(struct tsdb *db, struct err *err) {
+    struct orphans orphans = { .db = db };
+    find_orphans(&orphans);
+    bool ok = orphans.count == 0 || store_write(db, put_orphans, &orphans, "storing series", err);
+    for (size_t i = 0; ok && i < orphans.count; i++) {
+        pthread_rwlock_rdlock(&db->head.index_lock);
+        head_at(&db->head, orphans.handles[i])->is_stored = true;
+        pthread_rwlock_unlock(&db->head.index_lock);
+    }
+    mem_free(orphans.handles);
+    return ok;
+}
+
+static bool may_leave(void *ctx, struct series *series) {
+    struct tsdb *db = ctx;
+    if (!series->is_stored || !is_idle(db, series)) {
+        return false;
+    }
+    if (series->id < db->id_floor) {
+        u64map_put(&db->left_ids, series->id, 1);
+    }
+    return true;
+}
+
+bool retention_evict(struct tsdb *db, struct err *err) {
+    if (!store_orphans(db, err)) {
+        return false;
+    }
+    pthread_mutex_lock(&db->apply);
+    size_t count = head_evict(&db->head, may_leave, db, db_epoch(db));
+    if (count > 0) {
+        alias_sweep(db);
+    }
+    pthread_mutex_unlock(&db->apply);
+    metric_add(db->metrics.series_evicted, (double)count);
+    pthread_rwlock_wrlock(&db->head.index_lock);
+    index_release(&db->head.index, db_epoch_floor(db));
+    pthread_rwlock_unlock(&db->head.index_lock);
+    return true;
+}

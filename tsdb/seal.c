@@ -1,0 +1,387 @@
+/*
+ * Sealing. Chunks that every open querier sees in full are copied out under their stripe lock,
+ * packed into segments by window, and written in slices of one transaction each, together with the
+ * rows that find them. Only after the commit they leave the head: a reader that looks at the head
+ * first and the store second misses nothing.
+ */
+#include "tsdb/seal.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "tsdb/bytes.h"
+#include "tsdb/window.h"
+
+#define SLICE_BYTES_MAX  ((size_t)3 << 20)
+#define SLICE_CHUNKS_MAX 16384
+#define SCAN_HANDLES     256 /* looked at per index_lock */
+
+struct job {
+    uint32_t handle;
+    uint32_t number; /* order of collection: chunks of a series ascend */
+    struct series *series;
+    uint64_t id;
+    int64_t window;
+    int64_t t_min_ms;
+    int64_t t_max_ms;
+    uint64_t value_last_bits;
+    uint16_t count;
+    uint32_t bytes_len;
+    size_t bytes_at; /* in slice.bytes */
+    struct chunk_ref ref;
+};
+
+struct slice {
+    struct tsdb *db;
+    struct seal_limits limits;
+    uint64_t lsn_safe; /* chunks with newer samples stay */
+    struct job *jobs;
+    size_t count;
+    size_t cap;
+    struct buf bytes;
+    struct store_state state;
+    struct store_row row;
+    struct buf segment;
+    uint64_t segment_bytes;
+};
+
+/* ---- collecting ---- */
+
+static void add_job(struct slice *slice,
+                    uint32_t handle,
+                    struct series *series,
+                    const struct chunk *chunk) {
+    slice->jobs = vec_grow(slice->jobs, &slice->cap, slice->count + 1, sizeof(slice->jobs[0]));
+    uint32_t len = chunk_byte_count(&chunk->appender);
+    slice->jobs[slice->count] = (struct job){
+        .handle = handle,
+        .number = (uint32_t)slice->count,
+        .series = series,
+        .id = series->id,
+        .window = head_window(&slice->db->head, chunk->t_first_ms),
+        .t_min_ms = chunk->t_first_ms,
+        .t_max_ms = chunk->appender.t_last_ms,
+        .value_last_bits = chunk->appender.value_last_bits,
+        .count = chunk->appender.count,
+        .bytes_len = len,
+        .bytes_at = slice->bytes.len,
+    };
+    slice->count++;
+    buf_append(&slice->bytes, chunk->payload, len);
+}
+
+static void collect_series(struct slice *slice, uint32_t handle, struct series *series) {
+    struct head *head = &slice->db->head;
+    struct head_stripe *stripe = head_stripe(head, handle);
+    const struct slab *slab = &stripe->chunks;
+    pthread_mutex_lock(&stripe->lock);
+    if (series->open != 0) {
+        const struct chunk *open = slab_at(slab, series->open);
+        bool is_due = head_window(head, open->t_first_ms) < slice->limits.end_window ||
+                      open->lsn_first <= slice->limits.lsn_cut;
+        if (is_due && open->lsn_last <= slice->lsn_safe) {
+            head_close_chunk_locked(head, handle, series);
+        }
+    }
+    const struct chunk *chunk = head_oldest_closed_locked(head, handle, series);
+    const struct chunk *newest = series->closed == 0 ? NULL : slab_at(slab, series->closed);
+    while (chunk != NULL && chunk->lsn_last <= slice->lsn_safe) {
+        add_job(slice, handle, series, chunk);
+        chunk = chunk == newest ? NULL : slab_at(slab, chunk->next);
+    }
+    pthread_mutex_unlock(&stripe->lock);
+}
+
+/* Collect from `handle` on until the slice is full; returns where to go on. */
+static uint32_t collect(struct slice *slice, uint32_t handle) {
+    struct head *head = &slice->db->head;
+    slice->count = 0;
+    buf_reset(&slice->bytes);
+    while (handle < head->handle_end && slice->count < SLICE_CHUNKS_MAX &&
+           slice->bytes.len < SLICE_BYTES_MAX) {
+        pthread_rwlock_rdlock(&head->index_lock);
+        for (uint32_t i = 0; i < SCAN_HANDLES && handle < head->handle_end; i++, handle++) {
+            struct series *series = head_at(head, handle);
+            if (series != NULL) {
+                collect_series(slice, handle, series);
+            }
+        }
+        pthread_rwlock_unlock(&head->index_lock);
+    }
+    return handle;
+}
+
+static int compare_jobs(const void *a, const void *b) {
+    const struct job *x = a;
+    const struct job *y = b;
+    if (x->window != y->window) {
+        return x->window < y->window ? -1 : 1;
+    }
+    if (x->id != y->id) {
+        return x->id < y->id ? -1 : 1;
+    }
+    return (x->number > y->number) - (x->number < y->number);
+}
+
+/* ---- writing ---- */
+
+static int flush_segment(struct slice *slice, struct store *store, MDB_txn *txn, int64_t window) {
+    uint64_t bytes = 0;
+    if (slice->segment.len == 0) {
+        return 0;
+    }
+    int rc = segment_put(store, txn, window, slice->state.segment_next, &slice->segment, &bytes);
+    slice->state.segment_next++;
+    slice->segment_bytes += bytes;
+    buf_reset(&slice->segment);
+    return rc;
+}
+
+static int pack_segments(struct slice *slice,
+                         struct store *store,
+                         MDB_txn *txn,
+                         size_t first,
+                         size_t end) {
+    int rc = 0;
+    int64_t window = slice->jobs[first].window;
+    for (size_t i = first; rc == 0 && i < end; i++) {
+        struct job *job = &slice->jobs[i];
+        struct segment_chunk chunk = {
+            .id = job->id,
+            .codec = CHUNK_XOR,
+            .count = job->count,
+            .t_min_ms = job->t_min_ms,
+            .t_max_ms = job->t_max_ms,
+            .bytes = str_n(slice->bytes.ptr + job->bytes_at, job->bytes_len),
+        };
+        uint32_t offset;
+        if (!segment_add(&slice->segment, &chunk, &offset)) {
+            rc = flush_segment(slice, store, txn, window);
+            if (!segment_add(&slice->segment, &chunk, &offset)) {
+                BUG("a chunk of %u bytes does not fit an empty segment", job->bytes_len);
+            }
+        }
+        job->ref = (struct chunk_ref){
+            .segment = slice->state.segment_next,
+            .offset = offset,
+            .count = job->count,
+            .t_min_ms = job->t_min_ms,
+            .t_max_ms = job->t_max_ms,
+        };
+    }
+    return rc == 0 ? flush_segment(slice, store, txn, window) : rc;
+}
+
+static int put_series_row(struct slice *slice,
+                          struct store *store,
+                          MDB_txn *txn,
+                          const struct job *job) {
+    if (job->series->is_stored) {
+        return 0;
+    }
+    struct head *head = &slice->db->head;
+    struct label items[LABELS_COUNT_MAX];
+    /* The series cannot leave meanwhile: that is the store thread's work, too. */
+    pthread_rwlock_rdlock(&head->index_lock);
+    index_labels(&head->index, job->series->labels, job->series->label_count, items);
+    struct labels labels = { .items = items, .count = job->series->label_count };
+    int rc = store_put_series(store, txn, job->id, labels);
+    pthread_rwlock_unlock(&head->index_lock);
+    return rc;
+}
+
+/* LMDB code for an error found while reading inside a write. */
+static int rc_of(const struct err *err) {
+    return err->code == ERR_CORRUPT ? MDB_CORRUPTED : MDB_PANIC;
+}
+
+/* All jobs of one series and window: its row, and what goes with a new row. */
+static int put_row(struct slice *slice,
+                   struct store *store,
+                   MDB_txn *txn,
+                   size_t first,
+                   size_t end,
+                   struct store_window *stats) {
+    const struct job *job = &slice->jobs[first];
+    struct err err = ERR_INIT;
+    bool found;
+    if (!store_get_row(store, txn, job->window, job->id, &slice->row, &found, &err)) {
+        return rc_of(&err);
+    }
+    for (size_t i = first; i < end; i++) {
+        store_row_add(&slice->row, slice->jobs[i].ref);
+        stats->sample_count += slice->jobs[i].count;
+        stats->chunk_count++;
+        slice->row.value_last_bits = slice->jobs[i].value_last_bits;
+    }
+    int rc = put_series_row(slice, store, txn, job);
+    if (rc == 0) {
+        rc = store_put_row(store, txn, job->window, job->id, &slice->row);
+    }
+    if (rc == 0 && !found) {
+        uint8_t key[STORE_KEY_ROW_BYTES];
+        store_key_row(key, job->window, job->id);
+        stats->series_count++;
+        rc = store_put_empty(store, txn, STORE_PENDING, str_n((const char *)key, sizeof(key)));
+        if (rc == 0) {
+            rc = store_put_last(store, txn, job->id, job->window);
+        }
+    }
+    return rc;
+}
+
+static int put_window(struct slice *slice,
+                      struct store *store,
+                      MDB_txn *txn,
+                      size_t first,
+                      size_t end) {
+    int64_t window = slice->jobs[first].window;
+    struct store_window stats = { .t_min_ms = INT64_MAX, .t_max_ms = INT64_MIN };
+    struct err err = ERR_INIT;
+    bool found;
+    if (!store_get_window(store, txn, window, &stats, &found, &err)) {
+        return rc_of(&err);
+    }
+    uint64_t bytes_before = slice->segment_bytes;
+    int rc = pack_segments(slice, store, txn, first, end);
+    for (size_t at = first; rc == 0 && at < end;) {
+        size_t next = at + 1;
+        while (next < end && slice->jobs[next].id == slice->jobs[at].id) {
+            next++;
+        }
+        rc = put_row(slice, store, txn, at, next, &stats);
+        at = next;
+    }
+    for (size_t i = first; i < end; i++) {
+        const struct job *job = &slice->jobs[i];
+        stats.t_min_ms = job->t_min_ms < stats.t_min_ms ? job->t_min_ms : stats.t_min_ms;
+        stats.t_max_ms = job->t_max_ms > stats.t_max_ms ? job->t_max_ms : stats.t_max_ms;
+    }
+    stats.segment_bytes += slice->segment_bytes - bytes_before;
+    return rc == 0 ? store_put_window(store, txn, window, &stats) : rc;
+}
+
+static int put_slice(void *ctx, struct store *store, MDB_txn *txn) {
+    struct slice *slice = ctx;
+    struct err err = ERR_INIT;
+    bool found;
+    slice->segment_bytes = 0;
+    buf_reset(&slice->segment);
+    if (!store_get_state(store, txn, &slice->state, &found, &err)) {
+        return rc_of(&err);
+    }
+    slice->state.id_next = slice->db->head.id_next;
+    int rc = 0;
+    for (size_t first = 0; rc == 0 && first < slice->count;) {
+        size_t end = first + 1;
+        while (end < slice->count && slice->jobs[end].window == slice->jobs[first].window) {
+            end++;
+        }
+        rc = put_window(slice, store, txn, first, end);
+        first = end;
+    }
+    return rc == 0 ? store_put_state(store, txn, &slice->state) : rc;
+}
+
+static void drop_sealed(struct slice *slice) {
+    struct head *head = &slice->db->head;
+    for (size_t i = 0; i < slice->count; i++) {
+        const struct job *job = &slice->jobs[i];
+        struct head_stripe *stripe = head_stripe(head, job->handle);
+        job->series->is_stored = true;
+        pthread_mutex_lock(&stripe->lock);
+        head_drop_oldest_locked(head, job->handle, job->series);
+        pthread_mutex_unlock(&stripe->lock);
+    }
+    metric_add(slice->db->metrics.chunks_sealed, (double)slice->count);
+    metric_add(slice->db->metrics.segment_bytes, (double)slice->segment_bytes);
+}
+
+static bool seal_slice(struct slice *slice, struct err *err) {
+    if (slice->count == 0) {
+        return true;
+    }
+    qsort(slice->jobs, slice->count, sizeof(slice->jobs[0]), compare_jobs);
+    if (!store_write(slice->db, put_slice, slice, "sealing chunks", err)) {
+        return false;
+    }
+    drop_sealed(slice);
+    return true;
+}
+
+/* ---- the journal ---- */
+
+static uint64_t oldest_unsealed(struct head *head) {
+    uint64_t oldest = UINT64_MAX;
+    for (uint32_t handle = 1; handle < head->handle_end;) {
+        pthread_rwlock_rdlock(&head->index_lock);
+        for (uint32_t i = 0; i < SCAN_HANDLES && handle < head->handle_end; i++, handle++) {
+            struct series *series = head_at(head, handle);
+            if (series == NULL) {
+                continue;
+            }
+            struct head_stripe *stripe = head_stripe(head, handle);
+            pthread_mutex_lock(&stripe->lock);
+            uint64_t lsn = head_lsn_unsealed_locked(head, handle, series);
+            pthread_mutex_unlock(&stripe->lock);
+            oldest = lsn < oldest ? lsn : oldest;
+        }
+        pthread_rwlock_unlock(&head->index_lock);
+    }
+    return oldest;
+}
+
+struct applied {
+    uint64_t lsn;
+    uint64_t id_next;
+};
+
+static int put_applied(void *ctx, struct store *store, MDB_txn *txn) {
+    const struct applied *applied = ctx;
+    struct store_state state;
+    struct err err = ERR_INIT;
+    bool found;
+    if (!store_get_state(store, txn, &state, &found, &err)) {
+        return rc_of(&err);
+    }
+    state.applied_lsn = applied->lsn;
+    state.id_next = applied->id_next;
+    return store_put_state(store, txn, &state);
+}
+
+/* Records whose samples are all sealed: remember durably that replay need not see them, then let
+ * the committer delete them. */
+static bool trim_journal(struct tsdb *db, struct err *err) {
+    struct applied applied = { .lsn = db->visible_lsn, .id_next = db->head.id_next };
+    uint64_t unsealed = oldest_unsealed(&db->head);
+    if (unsealed <= applied.lsn) {
+        applied.lsn = unsealed - 1;
+    }
+    if (applied.lsn <= db->trim_lsn) {
+        return true;
+    }
+    if (!store_write(db, put_applied, &applied, "moving the journal's mark", err)) {
+        return false;
+    }
+    db->trim_lsn = applied.lsn;
+    committer_wake(db);
+    return true;
+}
+
+bool seal_chunks(struct tsdb *db, const struct seal_limits *limits, struct err *err) {
+    struct slice slice = { .db = db, .limits = *limits };
+    buf_init(&slice.bytes, SIZE_MAX);
+    buf_init(&slice.segment, SEGMENT_BYTES_MAX);
+    slice.lsn_safe = db_lsn_floor(db);
+    bool ok = true;
+    for (uint32_t handle = 1; ok && handle < db->head.handle_end;) {
+        handle = collect(&slice, handle);
+        ok = seal_slice(&slice, err);
+    }
+    buf_finish(&slice.bytes);
+    buf_finish(&slice.segment);
+    store_row_finish(&slice.row);
+    mem_free(slice.jobs);
+    return ok && trim_journal(db, err);
+}

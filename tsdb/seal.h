@@ -1,0 +1,13 @@
+/* Sealing: closed chunks of the head become segments of the store, and the journal shrinks. */
+#pragma once
+
+#include "tsdb/db.h"
+
+struct seal_limits {
+    int64_t end_window; /* open chunks of windows before it are closed and sealed too */
+    uint64_t lsn_cut;   /* open chunks with samples up to here as well; 0 = none */
+};
+
+/* Seal what the limits allow, in slices, then move applied_lsn and have the journal trimmed.
+ * Under the maintain lock. */
+WARN_UNUSED bool seal_chunks(struct tsdb *db, const struct seal_limits *limits, struct err *err);

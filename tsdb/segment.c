@@ -1,0 +1,144 @@
+/* Segments: chunks packed into values of k × 4096 - 16 bytes, so that LMDB wastes no page. */
+#include <assert.h>
+#include <inttypes.h>
+
+#include "base/hash.h"
+#include "tsdb/bytes.h"
+#include "tsdb/store.h"
+
+#define SEGMENT_VERSION 1
+#define PAGE_BYTES      4096
+#define PAGE_HEADER     16 /* of LMDB's overflow run */
+
+/* Header: CRC, version, level, chunk count, used bytes, zero. */
+enum {
+    AT_CRC = 0,
+    AT_VERSION = 4,
+    AT_LEVEL = 5,
+    AT_CHUNKS = 6,
+    AT_USED = 8,
+    AT_ZERO = 12,
+};
+
+static void segment_key(uint8_t key[16], int64_t window, uint64_t number) {
+    store_key_row(key, window, number);
+}
+
+bool segment_add(struct buf *segment, const struct segment_chunk *chunk, uint32_t *ret_offset) {
+    if (segment->len == 0) {
+        uint8_t header[SEGMENT_HEADER_BYTES] = { [AT_VERSION] = SEGMENT_VERSION };
+        buf_append(segment, header, sizeof(header));
+    }
+    uint8_t header[CHUNK_HEADER_MAX];
+    uint8_t *out = bytes_put_uvarint(header, chunk->id);
+    *out++ = chunk->codec;
+    out = bytes_put_uvarint(out, chunk->count);
+    out = bytes_put_uvarint(out, zigzag(chunk->t_min_ms));
+    out = bytes_put_uvarint(out, (uint64_t)i64_sub(chunk->t_max_ms, chunk->t_min_ms));
+    out = bytes_put_uvarint(out, chunk->bytes.len);
+    size_t header_len = (size_t)(out - header);
+    assert(SEGMENT_HEADER_BYTES + header_len + chunk->bytes.len <= SEGMENT_BYTES_MAX);
+    if (segment->len + header_len + chunk->bytes.len > SEGMENT_BYTES_MAX) {
+        return false;
+    }
+    *ret_offset = (uint32_t)segment->len;
+    buf_append(segment, header, header_len);
+    buf_str(segment, chunk->bytes);
+    uint8_t *bytes = (uint8_t *)segment->ptr;
+    uint16_t chunks = (uint16_t)((bytes[AT_CHUNKS] | bytes[AT_CHUNKS + 1] << 8) + 1);
+    bytes[AT_CHUNKS] = (uint8_t)chunks;
+    bytes[AT_CHUNKS + 1] = (uint8_t)(chunks >> 8);
+    return true;
+}
+
+static uint32_t segment_crc(const uint8_t *key, const uint8_t *bytes, size_t len) {
+    uint32_t crc = hash_crc32c(0, key, 16);
+    return hash_crc32c(crc, bytes + AT_VERSION, len - AT_VERSION);
+}
+
+int segment_put(struct store *store,
+                MDB_txn *txn,
+                int64_t window,
+                uint64_t number,
+                struct buf *segment,
+                uint64_t *ret_bytes) {
+    size_t pages = (segment->len + PAGE_HEADER + PAGE_BYTES - 1) / PAGE_BYTES;
+    size_t len = pages * PAGE_BYTES - PAGE_HEADER;
+    uint8_t key[16];
+    segment_key(key, window, number);
+    bytes_put_le32((uint8_t *)segment->ptr + AT_USED, (uint32_t)segment->len);
+    MDB_val mdb_key = { .mv_size = sizeof(key), .mv_data = key };
+    MDB_val value = { .mv_size = len };
+    int rc = mdb_put(txn, store->dbis[STORE_SEGMENTS], &mdb_key, &value, MDB_RESERVE);
+    if (rc != 0) {
+        return rc;
+    }
+    uint8_t *bytes = value.mv_data;
+    memcpy(bytes, segment->ptr, segment->len);
+    memset(bytes + segment->len, 0, len - segment->len);
+    bytes_put_le32(bytes + AT_CRC, segment_crc(key, bytes, len));
+    *ret_bytes = pages * PAGE_BYTES;
+    return 0;
+}
+
+static bool corrupt(struct err *err, uint64_t segment, const char *what) {
+    return err_set(err, ERR_CORRUPT, "store: segment %" PRIu64 ": %s", segment, what);
+}
+
+static bool parse_chunk(const uint8_t *bytes,
+                        size_t used,
+                        uint64_t id,
+                        const struct chunk_ref *ref,
+                        struct stored_chunk *ret) {
+    if (ref->offset < SEGMENT_HEADER_BYTES || ref->offset > used) {
+        return false;
+    }
+    struct reader reader = reader_init(bytes + ref->offset, used - ref->offset);
+    uint64_t stored_id = reader_uvarint(&reader);
+    ret->codec = reader_u8(&reader);
+    uint64_t count = reader_uvarint(&reader);
+    int64_t t_min_ms = reader_svarint(&reader);
+    int64_t t_max_ms = i64_add(t_min_ms, (int64_t)reader_uvarint(&reader));
+    uint64_t len = reader_uvarint(&reader);
+    ret->bytes = reader_bytes(&reader, len);
+    ret->len = (size_t)len;
+    ret->count = ref->count;
+    return ret->bytes != NULL && stored_id == id && count == ref->count &&
+           t_min_ms == ref->t_min_ms && t_max_ms == ref->t_max_ms;
+}
+
+bool segment_get_chunk(struct store *store,
+                       MDB_txn *txn,
+                       int64_t window,
+                       uint64_t id,
+                       const struct chunk_ref *ref,
+                       bool is_verified,
+                       struct stored_chunk *ret,
+                       struct err *err) {
+    uint8_t key[16];
+    segment_key(key, window, ref->segment);
+    MDB_val mdb_key = { .mv_size = sizeof(key), .mv_data = key };
+    MDB_val value;
+    int rc = mdb_get(txn, store->dbis[STORE_SEGMENTS], &mdb_key, &value);
+    if (rc == MDB_NOTFOUND) {
+        return corrupt(err, ref->segment, "it is missing");
+    }
+    if (rc != 0) {
+        return env_fail(&store->env, err, rc, "reading segment %" PRIu64, ref->segment);
+    }
+    const uint8_t *bytes = value.mv_data;
+    if (value.mv_size < SEGMENT_HEADER_BYTES) {
+        return corrupt(err, ref->segment, "it is too short");
+    }
+    if (!is_verified && bytes_le32(bytes + AT_CRC) != segment_crc(key, bytes, value.mv_size)) {
+        return corrupt(err, ref->segment, "the checksum is wrong");
+    }
+    if (bytes[AT_VERSION] != SEGMENT_VERSION) {
+        return corrupt(err, ref->segment, "its version is unknown");
+    }
+    uint32_t used = bytes_le32(bytes + AT_USED);
+    if (used > value.mv_size || !parse_chunk(bytes, used, id, ref, ret)) {
+        return corrupt(err, ref->segment, "a chunk is not what the index says");
+    }
+    return true;
+}

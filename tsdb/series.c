@@ -1,0 +1,102 @@
+/* Finding series for writers: in the head, in the store's series table, or new. */
+#include <assert.h>
+#include <inttypes.h>
+
+#include "base/mem.h"
+#include "tsdb/db.h"
+
+/* What the store knows of a series that is not in the head. */
+static bool load_known(struct tsdb *db, struct head_newcomer *newcomer, struct err *err) {
+    MDB_txn *txn;
+    if (!env_read_begin(&db->store.env, &txn, err)) {
+        return false;
+    }
+    struct store_row row = { 0 };
+    int64_t window;
+    bool found = false;
+    bool ok = store_find_series(&db->store, txn, newcomer->labels, &newcomer->id, err);
+    if (ok && newcomer->id != 0) {
+        newcomer->is_defined = true;
+        newcomer->is_stored = true;
+        ok = store_get_last(&db->store, txn, newcomer->id, &window, &found, err);
+        if (ok && found && window != STORE_LAST_NONE) {
+            ok = store_get_row(&db->store, txn, window, newcomer->id, &row, &found, err);
+        }
+    }
+    if (ok && row.count > 0) {
+        newcomer->has_last = true;
+        newcomer->t_last_ms = row.refs[row.count - 1].t_max_ms;
+        newcomer->value_last_bits = row.value_last_bits;
+    }
+    store_row_finish(&row);
+    env_read_end(&db->store.env, txn);
+    return ok;
+}
+
+static bool refuse(struct tsdb *db, struct labels labels, struct err *err) {
+    metric_inc(db->metrics.series_refused);
+    struct str name = labels_get(labels, METRIC_NAME);
+    return err_set(err, ERR_THROTTLED,
+                   "the limit of %" PRIu64 " active series is reached: no new series of %.*s",
+                   db->head.series_max, name.len > 200 ? 200 : (int)name.len,
+                   name.len == 0 ? "" : name.ptr);
+}
+
+bool db_find_or_load_series(struct tsdb *db,
+                            struct labels labels,
+                            uint64_t hash,
+                            bool is_limited,
+                            series_ref_t *ret,
+                            struct err *err) {
+    if (is_limited && db->head.series_count >= db->head.series_max) {
+        return refuse(db, labels, err);
+    }
+    struct head_newcomer newcomer = { .labels = labels, .hash = hash, .t_first_ms = INT64_MAX };
+    pthread_rwlock_rdlock(&db->series_lock);
+    bool ok = load_known(db, &newcomer, err);
+    if (ok) {
+        *ret = head_insert(&db->head, &newcomer);
+        metric_inc(db->metrics.series_created);
+    }
+    pthread_rwlock_unlock(&db->series_lock);
+    return ok;
+}
+
+bool tsdb_series(struct tsdb *db, struct labels labels, series_ref_t *ret, struct err *err) {
+    assert(labels.count > 0 && labels.count <= LABELS_COUNT_MAX);
+    uint64_t hash = head_hash(&db->head, labels);
+    series_ref_t ref = head_find(&db->head, labels, hash);
+    if (ref != 0) {
+        *ret = ref;
+        return true;
+    }
+    return db_find_or_load_series(db, labels, hash, true, ret, err);
+}
+
+bool db_revive(struct tsdb *db, series_ref_t ref, series_ref_t *ret, struct err *err) {
+    uint64_t id = head_ref_id(&db->head, ref);
+    MDB_txn *txn;
+    if (!env_read_begin(&db->store.env, &txn, err)) {
+        return false;
+    }
+    struct str body;
+    bool found;
+    struct arena arena;
+    arena_init(&arena, SIZE_MAX);
+    struct labels labels;
+    bool ok = store_get_series(&db->store, txn, id, &body, &found, err);
+    if (ok) {
+        ok = found && labels_decode(arena_str(&arena, body), &arena, &labels);
+        if (!ok) {
+            err_set(err, ERR_CORRUPT, "store: series %" PRIu64 " is not in the table", id);
+        }
+    }
+    env_read_end(&db->store.env, txn);
+    if (ok) {
+        uint64_t hash = head_hash(&db->head, labels);
+        *ret = head_find(&db->head, labels, hash);
+        ok = *ret != 0 || db_find_or_load_series(db, labels, hash, false, ret, err);
+    }
+    arena_finish(&arena);
+    return ok;
+}

@@ -1,0 +1,207 @@
+/* Opening and closing, health, facts. */
+#include <assert.h>
+#include <limits.h>
+#include <stdio.h>
+#include <time.h>
+
+#include "base/mem.h"
+#include "tsdb/db.h"
+
+#define JOURNAL_MAP_BYTES     ((size_t)1 << 36)
+#define BLOCK_MS_DEFAULT      INT64_C(7200000)
+#define SERIES_MAX_DEFAULT    UINT64_C(10000000)
+#define SPACE_RESERVE_DEFAULT (UINT64_C(64) << 20)
+#define PENDING_DEFAULT       (UINT64_C(64) << 20)
+
+/* ---- health ---- */
+
+void db_latch(struct tsdb *db, const struct err *err) {
+    pthread_mutex_lock(&db->health_lock);
+    if (!db->is_latched) {
+        db->latched = *err;
+        err_wrap(&db->latched, "the store is read-only until it is restarted");
+        db->is_latched = true;
+    }
+    pthread_mutex_unlock(&db->health_lock);
+}
+
+bool db_check_space(struct tsdb *db) {
+    bool is_low = dir_free_bytes(db->path) < db->space_reserve_bytes;
+    db->is_no_space = is_low;
+    return is_low;
+}
+
+bool tsdb_health(struct tsdb *db, struct err *err) {
+    if (db->is_latched) {
+        pthread_mutex_lock(&db->health_lock);
+        *err = db->latched;
+        pthread_mutex_unlock(&db->health_lock);
+        return false;
+    }
+    if (!db->is_read_only && db_check_space(db)) {
+        return err_set(err, ERR_NO_SPACE,
+                       "less than %llu MiB are free in %s: new samples are refused until there is "
+                       "space again",
+                       (unsigned long long)(db->space_reserve_bytes >> 20), db->path);
+    }
+    return true;
+}
+
+/* ---- opening ---- */
+
+static void set_options(struct tsdb *db, const struct tsdb_options *options) {
+    db->path = mem_strdup(options->path);
+    db->clock = options->clock != NULL ? options->clock : clock_system();
+    db->retention_ms = options->retention_ms;
+    db->future_ms_max = options->future_ms_max;
+    db->space_reserve_bytes =
+        options->space_reserve_bytes != 0 ? options->space_reserve_bytes : SPACE_RESERVE_DEFAULT;
+    db->pending_bytes_max =
+        options->pending_bytes_max != 0 ? options->pending_bytes_max : PENDING_DEFAULT;
+    db->is_read_only = options->is_read_only;
+    db->t_min_ms = INT64_MAX;
+    db->t_max_ms = INT64_MIN;
+    db->maintained_window = INT64_MIN;
+}
+
+static void init_locks(struct tsdb *db) {
+    pthread_mutex_init(&db->health_lock, NULL);
+    pthread_mutex_init(&db->queue_lock, NULL);
+    pthread_cond_init(&db->queue_cond, NULL);
+    pthread_mutex_init(&db->apply, NULL);
+    pthread_mutex_init(&db->queriers_lock, NULL);
+    pthread_mutex_init(&db->maintain_lock, NULL);
+    pthread_mutex_init(&db->wake_lock, NULL);
+    pthread_rwlock_init(&db->series_lock, NULL);
+    pthread_rwlock_init(&db->metadata.lock, NULL);
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&db->wake_cond, &attr);
+    pthread_condattr_destroy(&attr);
+}
+
+static void finish_locks(struct tsdb *db) {
+    pthread_mutex_destroy(&db->health_lock);
+    pthread_mutex_destroy(&db->queue_lock);
+    pthread_cond_destroy(&db->queue_cond);
+    pthread_mutex_destroy(&db->apply);
+    pthread_mutex_destroy(&db->queriers_lock);
+    pthread_mutex_destroy(&db->maintain_lock);
+    pthread_mutex_destroy(&db->wake_lock);
+    pthread_rwlock_destroy(&db->series_lock);
+    pthread_rwlock_destroy(&db->metadata.lock);
+    pthread_cond_destroy(&db->wake_cond);
+}
+
+static bool sub_path(const struct tsdb *db, const char *name, char out[PATH_MAX], struct err *err) {
+    if (snprintf(out, PATH_MAX, "%s/%s", db->path, name) >= PATH_MAX) {
+        return err_set(err, ERR_INVALID, "data directory %s: the name is too long", db->path);
+    }
+    return db->is_read_only || dir_make(out, err);
+}
+
+static bool open_journal(struct tsdb *db, struct err *err) {
+    char path[PATH_MAX];
+    if (!sub_path(db, "journal", path, err)) {
+        return false;
+    }
+    struct env_params params = {
+        .name = "journal",
+        .path = path,
+        .map_bytes = JOURNAL_MAP_BYTES,
+        .db_count = KV_TABLE_COUNT + 1,
+        .is_read_only = db->is_read_only,
+    };
+    const char *log_name = "log";
+    return env_open(&db->journal, &params, err) &&
+           env_open_dbs(&db->journal, &log_name, 1, &db->log, err) &&
+           env_open_dbs(&db->journal, kv_table_names, KV_TABLE_COUNT, db->kv_dbis, err);
+}
+
+static bool open_files(struct tsdb *db, const struct tsdb_options *options, struct err *err) {
+    char path[PATH_MAX];
+    if (!dir_prepare(db->path, db->is_read_only, err)) {
+        return false;
+    }
+    if (!db->is_read_only && !dir_lock(db->path, &db->lock_fd, err)) {
+        return false;
+    }
+    if (!open_journal(db, err) || !sub_path(db, "store", path, err) ||
+        !store_open(&db->store, path, db->is_read_only, err)) {
+        return false;
+    }
+    int64_t block_ms = options->block_ms != 0 ? options->block_ms : BLOCK_MS_DEFAULT;
+    if (!recover_formats(db, &block_ms, err)) {
+        return false;
+    }
+    head_init(&db->head, block_ms,
+              options->series_max != 0 ? options->series_max : SERIES_MAX_DEFAULT);
+    return metadata_load(db, err) && recover(db, err);
+}
+
+static bool check_options(const struct tsdb_options *options, struct err *err) {
+    if (options->retention_ms < 0 || options->block_ms < 0 || options->future_ms_max < 0) {
+        return err_set(err, ERR_INVALID, "a negative duration among the store's options");
+    }
+    return true;
+}
+
+bool tsdb_open(const struct tsdb_options *options, struct tsdb **ret, struct err *err) {
+    if (!check_options(options, err)) {
+        return false;
+    }
+    struct tsdb *db = mem_calloc(1, sizeof(*db));
+    db->lock_fd = -1;
+    init_locks(db);
+    set_options(db, options);
+    map_init(&db->metadata.rows);
+    u64map_init(&db->left_ids);
+    kv_store_init(db);
+    alias_init(db);
+    metrics_init(&db->metrics, options->metrics);
+    if (!open_files(db, options, err) ||
+        (!db->is_read_only && (!committer_start(db, err) || !store_thread_start(db, err)))) {
+        err_wrap(err, "opening the store");
+        tsdb_close(db);
+        return false;
+    }
+    (void)db_check_space(db); /* kept in the health state */
+    metrics_refresh(db);
+    *ret = db;
+    return true;
+}
+
+void tsdb_close(struct tsdb *db) {
+    if (db == NULL) {
+        return;
+    }
+    assert(db->querier_count == 0);
+    store_thread_stop(db);
+    committer_stop(db);
+    head_finish(&db->head);
+    metadata_finish(&db->metadata);
+    alias_finish(db);
+    u64map_finish(&db->left_ids);
+    store_close(&db->store);
+    env_close(&db->journal);
+    dir_unlock(db->lock_fd);
+    finish_locks(db);
+    mem_free(db->path);
+    mem_free(db);
+}
+
+/* ---- facts ---- */
+
+void tsdb_stats(struct tsdb *db, struct tsdb_stats *ret) {
+    *ret = (struct tsdb_stats){
+        .series_count = db->head.series_count,
+        .samples_total = db->samples_total,
+        .chunk_count = db->head.open_count,
+        .t_min_ms = db->t_min_ms,
+        .t_max_ms = db->t_max_ms,
+        .journal_bytes = env_used_bytes(&db->journal),
+        .store_bytes = env_used_bytes(&db->store.env),
+        .pending_bytes = db->pending_bytes,
+    };
+}

@@ -152,6 +152,9 @@ static void print_matchers(const struct promql_expr *expr, struct buf *out) {
         size_t start = i == 0 ? 0 : ends[i - 1];
         texts[i] = str_n(text.ptr + start, ends[i] - start);
     }
+    if (shown == 0 && expr->selector.name.len == 0) {
+        buf_cstr(out, "{}"); /* info(foo, {}); upstream prints nothing, which does not read back */
+    }
     if (shown > 0) {
         qsort(texts, shown, sizeof(*texts), compare_texts);
         buf_putc(out, '{');

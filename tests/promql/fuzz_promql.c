@@ -48,12 +48,17 @@ static void finish_forms(struct forms *forms) {
     buf_finish(&forms->pretty);
 }
 
-/* Longer than the text it came from: "0s" durations grow, and so may indentation. */
+/* Upstream's form has whole milliseconds: a shorter range prints as 0s, which is refused. */
+static bool has_vanished_range(struct str text) {
+    return str_find(text, STR("[0s]")) != SIZE_MAX || str_find(text, STR("[0s:")) != SIZE_MAX ||
+           str_find(text, STR(":0s]")) != SIZE_MAX;
+}
+
 static void check_same(struct str text, struct str expected) {
     struct forms forms;
     struct err err = ERR_INIT;
-    if (text.len > PROMQL_TEXT_BYTES_MAX) {
-        return;
+    if (text.len > PROMQL_TEXT_BYTES_MAX || has_vanished_range(text)) {
+        return; /* the printed form may be longer than what was read */
     }
     if (!parse_and_print(text, &forms, &err) || !str_eq(buf_as_str(&forms.printed), expected)) {
         fprintf(stderr, "%.*s: does not read back: %s\n", STR_FMT(text), err.msg);

@@ -82,6 +82,19 @@ static bool is_start_times(struct str line) {
     return str_ends_with(word, STR("@st"));
 }
 
+/* A series that is written twice in a load counts as written last. */
+static void add_loaded(struct reader *reader, struct pqt_load *load, struct pqt_series series) {
+    for (size_t i = 0; i < load->count; i++) {
+        if (labels_equal(load->series[i].labels, series.labels)) {
+            load->series[i] = series;
+            return;
+        }
+    }
+    load->series =
+        arena_vec_grow(reader->arena, load->series, &load->cap, load->count + 1, sizeof(series));
+    load->series[load->count++] = series;
+}
+
 static bool parse_load_line(struct reader *reader, struct str line, struct pqt_load *load) {
     struct pqt_series series = { .count = 0 };
     bool has_start_times = is_start_times(line);
@@ -92,9 +105,7 @@ static bool parse_load_line(struct reader *reader, struct str line, struct pqt_l
         return false;
     }
     series.has_start_times = has_start_times;
-    load->series =
-        arena_vec_grow(reader->arena, load->series, &load->cap, load->count + 1, sizeof(series));
-    load->series[load->count++] = series;
+    add_loaded(reader, load, series);
     return true;
 }
 

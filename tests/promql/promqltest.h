@@ -138,7 +138,7 @@ struct pqt_gap {
 
 struct pqt_store {
     struct tsdb *db;
-    char path[64];
+    char path[256];
     struct arena arena;
     struct pqt_gap *gaps; /* series that are not (wholly) in the store */
     size_t gap_count;

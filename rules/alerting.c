@@ -57,7 +57,9 @@ static struct str expand(struct walk *walk,
     metric_inc(rules->metrics.expansions);
     if (!expand_text(input, text, &walk->cycle->query_arena, &out, &err)) {
         metric_inc(rules->metrics.expansion_failures);
-        rules_report(rules, RULES_TEMPLATE_FAILED, walk->rule, 1, "%s", err.msg);
+        if (walk->plan->expansion_error.len == 0) {
+            walk->plan->expansion_error = arena_str(&walk->cycle->arena, str_from(err.msg));
+        }
     }
     return out;
 }

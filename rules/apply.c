@@ -345,6 +345,7 @@ void rules_apply(struct rules *rules, struct rule_set *set, int64_t now_ms) {
 
     swap_set(rules, set, now_ms);
     rules_retire_orphans(rules, now_ms);
+    rules_switch_external(rules, now_ms);
 
     pthread_mutex_lock(&rules->mu);
     rules->is_applying = false;
@@ -377,7 +378,7 @@ static size_t end_alerts(struct rules *rules,
         }
         if (alert->status.state == ALERT_FIRING) {
             alerts[count++] = (struct alert){
-                .labels = alert_sent_labels(rules->set, alert->labels, arena),
+                .labels = alert_sent_labels(rules, alert->labels, arena),
                 .annotations = alert->annotations,
                 .generator_url = str_from(rule->generator_url),
                 .active_ms = alert->status.active_ms,

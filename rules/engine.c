@@ -54,6 +54,8 @@ const char *alert_state_to_string(enum alert_state state) {
 
 /* ---- reports ---- */
 
+PRINTF_LIKE(3, 0)
+
 static void report(const struct rules *rules,
                    struct rules_event event,
                    const char *fmt,
@@ -154,6 +156,7 @@ void rules_destroy(struct rules *rules) {
     mem_free(rules->old_groups);
     rule_set_destroy(rules->set);
     mem_free(rules->reload_error);
+    mem_free(rules->external_labels.items);
     pthread_cond_destroy(&rules->changed);
     pthread_mutex_destroy(&rules->mu);
     mem_free(rules);

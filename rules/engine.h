@@ -84,7 +84,8 @@ struct rule {
 
     /* health */
     enum rule_health health;
-    char *last_error; /* NULL = none */
+    char *last_error;           /* NULL = none */
+    char *last_expansion_error; /* as reported; NULL = the last evaluation had none */
     double evaluation_s;
     int64_t last_evaluation_ms;
 };
@@ -178,6 +179,9 @@ struct rules {
     size_t firing_count;
     bool is_retiring; /* orphans are being flushed */
 
+    /* read by evaluations; changed only by rules_apply() with no group busy */
+    struct labels external_labels; /* heap: what alerts that are out there were sent with */
+
     /* owned by whoever set is_applying or is_retiring */
     struct rule **orphans; /* rules no set has; their end is not durable yet */
     size_t orphan_count;
@@ -239,8 +243,15 @@ void group_destroy(struct group *group); /* with what rules it still has; NULL o
 /* restore.c */
 void old_group_finish(struct old_group *old);
 
-/* restore.c: rows of earlier runs → rules->orphans and rules->old_groups */
+/* restore.c: rows of earlier runs → rules->orphans, rules->old_groups, rules->external_labels */
 WARN_UNUSED bool rules_restore(struct rules *rules, struct err *err);
+/* Before a group's first evaluation: which series its recording rules wrote in the last life. */
+void rules_restore_recorded(struct rules *rules, struct group *group);
+
+/* external.c: go over to the set's external labels. Alerts change their identity with them, so
+ * those that fire are resolved under the old ones in the same batch. No group may be busy. */
+void rules_switch_external(struct rules *rules, int64_t now_ms);
+#define EXTERNAL_ROW_KEY STR("external_labels") /* in KV_RULE_STATE, beside the groups' rows */
 
 /* apply.c: make the end of orphans durable: markers, resolved alerts, deleted rows. Whoever calls
  * has set is_applying or is_retiring. */
@@ -296,9 +307,10 @@ struct alert_plan {
 /* What an evaluation of a rule wants to change; nothing has moved before it is durable. */
 struct rule_plan {
     struct rule *rule;
-    bool is_failed;  /* the expression: state stays as it is */
-    bool is_cleared; /* … except over the limit: alerts end */
-    struct err err;  /* also of refused samples, with is_failed false */
+    bool is_failed;             /* the expression: state stays as it is */
+    bool is_cleared;            /* … except over the limit: alerts end */
+    struct err err;             /* also of refused samples, with is_failed false */
+    struct str expansion_error; /* the first of this evaluation; in the cycle's arena */
     double evaluation_s;
     int64_t started_ms;
     struct alert_plan *alerts;
@@ -334,7 +346,7 @@ WARN_UNUSED bool cycle_query(struct cycle *cycle,
                              struct promql_result *ret,
                              struct err *err);
 /* What the sink gets: external labels, overridden by the alert's own. */
-struct labels alert_sent_labels(const struct rule_set *set,
+struct labels alert_sent_labels(const struct rules *rules,
                                 struct labels labels,
                                 struct arena *arena);
 void cycle_append(struct cycle *cycle, struct rule_plan *plan, series_ref_t ref, double value);

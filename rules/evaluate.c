@@ -62,14 +62,14 @@ static void mark_stale(struct cycle *cycle, const struct rule_plan *plan) {
 
 /* ---- the sink ---- */
 
-struct labels alert_sent_labels(const struct rule_set *set,
+struct labels alert_sent_labels(const struct rules *rules,
                                 struct labels labels,
                                 struct arena *arena) {
-    if (set->external_labels.count == 0) {
+    if (rules->external_labels.count == 0) {
         return labels;
     }
     struct labels_builder builder;
-    labels_builder_init(&builder, arena, set->external_labels);
+    labels_builder_init(&builder, arena, rules->external_labels);
     for (size_t i = 0; i < labels.count; i++) {
         labels_builder_set(&builder, labels.items[i].name, labels.items[i].value);
     }
@@ -82,7 +82,7 @@ static struct alert make_alert(struct cycle *cycle,
                                bool has_ended) {
     const struct alert_status *status = has_ended ? &plan->alert->status : &plan->next;
     struct alert alert = {
-        .labels = alert_sent_labels(cycle->rules->set, plan->labels, &cycle->arena),
+        .labels = alert_sent_labels(cycle->rules, plan->labels, &cycle->arena),
         .annotations = plan->annotations,
         .generator_url = rule->rule->def->generator_url,
         .active_ms = status->active_ms,
@@ -210,6 +210,19 @@ static void adopt_health(struct cycle *cycle, const struct rule_plan *plan, cons
     rule->last_evaluation_ms = plan->started_ms;
 }
 
+/* A template that fails does so at every evaluation: said once per change. */
+static void adopt_expansions(struct cycle *cycle, const struct rule_plan *plan) {
+    struct rule *rule = plan->rule;
+    struct str error = plan->expansion_error;
+    bool is_known =
+        rule->last_expansion_error != NULL && str_eq_c(error, rule->last_expansion_error);
+    if (error.len > 0 && !is_known) {
+        rules_report(cycle->rules, RULES_TEMPLATE_FAILED, rule, 1, "%.*s", STR_FMT(error));
+    }
+    mem_free(rule->last_expansion_error);
+    rule->last_expansion_error = error.len == 0 ? NULL : mem_strndup(error.ptr, error.len);
+}
+
 static void adopt_series(struct rule *rule, const struct rule_plan *plan) {
     if (plan->is_failed && !plan->is_cleared) {
         return;
@@ -227,10 +240,12 @@ static void adopt_series(struct rule *rule, const struct rule_plan *plan) {
 static void note_gap(struct cycle *cycle) {
     struct group *group = cycle->group;
     int64_t gap_ms = group->last_slot_ms == 0 ? 0 : cycle->slot_ms - group->last_slot_ms;
-    if (gap_ms > group->def->interval_ms && group->is_first) {
+    if (gap_ms > group->def->interval_ms) {
         group->gap_start_ms = group->last_slot_ms;
         group->gap_end_ms = cycle->slot_ms;
-        rules_report_group(cycle->rules, RULES_GAP, group, gap_ms, "%s", "");
+        if (group->is_first) {
+            rules_report_group(cycle->rules, RULES_GAP, group, gap_ms, "%s", "");
+        }
     }
     if (cycle->step_ms != 0) {
         metric_inc(cycle->rules->metrics.clock_steps);
@@ -246,6 +261,7 @@ static void adopt(struct cycle *cycle, int64_t mono_ns) {
         struct rule_plan *plan = &cycle->plans[i];
         alerting_adopt(cycle, plan);
         adopt_series(plan->rule, plan);
+        adopt_expansions(cycle, plan);
         adopt_health(cycle, plan, &plan->err);
         plan->rule->last_slot_ms = cycle->slot_ms;
         samples += plan->sample_count;
@@ -359,6 +375,9 @@ void group_evaluate(struct rules *rules, struct group *group, int64_t slot_ms, i
         cycle.plans[i].started_ms = now_ms;
     }
     judge_evidence(&cycle);
+    if (group->is_first) {
+        rules_restore_recorded(rules, group);
+    }
     metric_inc(group->metrics.iterations);
     struct err err = ERR_INIT;
     bool ok = tsdb_batch_begin(rules->options.db, TSDB_STATE, &cycle.batch, &err);

@@ -46,11 +46,28 @@ void old_group_finish(struct old_group *old) {
     mem_free(old->name);
 }
 
+static bool restore_external(struct rules *rules,
+                             struct str value,
+                             struct arena *arena,
+                             struct err *err) {
+    struct labels labels;
+    if (!labels_decode(value, arena, &labels)) {
+        return err_set(err, ERR_CORRUPT, "the external labels last used are damaged");
+    }
+    mem_free(rules->external_labels.items);
+    rules->external_labels = labels_dup_heap(labels);
+    return true;
+}
+
 static bool restore_groups(struct rules *rules, struct err *err) {
     struct scan scan;
     bool ok = scan_table(rules, KV_RULE_STATE, &scan, err);
     for (size_t i = 0; ok && i < scan.count; i++) {
         struct group_row row;
+        if (str_eq(scan.keys[i], EXTERNAL_ROW_KEY)) {
+            ok = restore_external(rules, scan.values[i], &scan.arena, err);
+            continue;
+        }
         if (!group_row_decode(scan.values[i], &row)) {
             ok = err_set(err, ERR_CORRUPT, "state of a rule group is damaged (row %zu of %zu)",
                          i + 1, scan.count);
@@ -182,6 +199,74 @@ static bool restore_alerts(struct rules *rules, struct err *err) {
     }
     arena_finish(&scan.arena);
     return ok;
+}
+
+/* ---- series of recording rules ---- */
+
+/* Of several rules of one name the last is given all their series: when its turn comes the others
+ * have written theirs. */
+static bool is_last_of_name(const struct group *group, size_t index) {
+    for (size_t i = index + 1; i < group->rule_count; i++) {
+        if (str_eq_c(str_from(group->rules[i]->name), group->rules[index]->name)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Series of the name that have a sample at exactly the time of the last evaluation. */
+static bool find_recorded(struct rules *rules,
+                          struct rule *rule,
+                          struct tsdb_querier *querier,
+                          int64_t t_ms,
+                          struct arena *arena,
+                          struct err *err) {
+    struct matcher name;
+    struct tsdb_series_view *series = NULL;
+    struct tsdb_column column = { 0 };
+    size_t count = 0;
+    if (!matcher_init(&name, MATCH_EQ, METRIC_NAME, str_from(rule->name), err)) {
+        return false;
+    }
+    bool ok = tsdb_select(querier, &name, 1, arena, &series, &count, err);
+    matcher_finish(&name);
+    if (ok && count > 0) {
+        rule->previous = mem_alloc(count * sizeof(series_ref_t));
+    }
+    for (size_t i = 0; ok && i < count; i++) {
+        series_ref_t ref = 0;
+        ok = tsdb_read(querier, series[i].id, t_ms, t_ms, &column, err);
+        if (ok && column.count > 0 && !is_stale(column.values[0]) &&
+            tsdb_series(rules->options.db, series[i].labels, &ref, err)) {
+            rule->previous[rule->previous_count++] = ref;
+        }
+    }
+    tsdb_column_finish(&column);
+    refs_sort(rule->previous, &rule->previous_count);
+    return ok;
+}
+
+/* A series that cannot be found again just ages instead of ending with a marker; a store that
+ * cannot be read says so to the queries that follow. */
+void rules_restore_recorded(struct rules *rules, struct group *group) {
+    struct tsdb_querier *querier = NULL;
+    struct arena arena;
+    struct err err = ERR_INIT;
+    int64_t t_ms = group->last_slot_ms - group->def->query_offset_ms;
+    if (group->last_slot_ms == 0 ||
+        !tsdb_querier_open(rules->options.db, t_ms, t_ms, NULL, &querier, &err)) {
+        return;
+    }
+    arena_init(&arena, RULES_CYCLE_BYTES_MAX);
+    for (size_t i = 0; i < group->rule_count; i++) {
+        struct rule *rule = group->rules[i];
+        if (rule->type == RULE_RECORDING && rule->last_slot_ms == 0 && rule->previous == NULL &&
+            is_last_of_name(group, i)) {
+            (void)find_recorded(rules, rule, querier, t_ms, &arena, &err);
+        }
+    }
+    arena_finish(&arena);
+    tsdb_querier_close(querier);
 }
 
 bool rules_restore(struct rules *rules, struct err *err) {

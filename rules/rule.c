@@ -51,6 +51,7 @@ void rule_destroy(struct rule *rule) {
     mem_free(rule->generator_url);
     mem_free(rule->previous);
     mem_free(rule->last_error);
+    mem_free(rule->last_expansion_error);
     mem_free(rule);
 }
 

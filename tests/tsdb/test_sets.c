@@ -1,0 +1,129 @@
+/*
+ * Goal: the small containers of the store keep what they promise: slab handles, id maps, id sets.
+ * Method: seeded random operations against plain arrays.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/unit.h"
+#include "tsdb/idset.h"
+#include "tsdb/slab.h"
+#include "tsdb/u64map.h"
+
+static uint64_t next_random(uint64_t *state) {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    return *state;
+}
+
+static void slab_blocks(void **state) {
+    enum {
+        COUNT = 3000
+    };
+    struct slab slab;
+    slab_init(&slab);
+    uint32_t handles[COUNT] = { 0 };
+    size_t sizes[COUNT] = { 0 };
+    uint64_t seed = 7;
+    for (int round = 0; round < 20000; round++) {
+        size_t i = next_random(&seed) % COUNT;
+        if (handles[i] != 0) {
+            const uint8_t *block = slab_at(&slab, handles[i]);
+            assert_int_equal(block[0], (uint8_t)i);
+            assert_int_equal(block[sizes[i] - 1], (uint8_t)i);
+            slab_free(&slab, handles[i], sizes[i]);
+            handles[i] = 0;
+            continue;
+        }
+        sizes[i] = 1 + next_random(&seed) % SLAB_BYTES_MAX;
+        assert_true(slab_block_bytes(sizes[i]) >= sizes[i]);
+        handles[i] = slab_alloc(&slab, sizes[i]);
+        assert_int_not_equal(handles[i], 0);
+        memset(slab_at(&slab, handles[i]), (int)(uint8_t)i, sizes[i]);
+    }
+    for (size_t i = 0; i < COUNT; i++) {
+        slab_free(&slab, handles[i], sizes[i]);
+    }
+    assert_int_equal(slab.bytes_live, 0);
+    slab_finish(&slab);
+}
+
+static void id_map(void **state) {
+    enum {
+        KEYS = 5000
+    };
+    struct u64map map;
+    u64map_init(&map);
+    uint64_t *values = calloc(KEYS, sizeof(values[0]));
+    uint64_t seed = 99;
+    uint64_t got;
+    assert_false(u64map_get(&map, 1, &got));
+    for (int round = 0; round < 30000; round++) {
+        uint64_t key = 1 + next_random(&seed) % KEYS;
+        if (values[key - 1] == 0) {
+            assert_false(u64map_get(&map, key << 32, &got));
+        } else {
+            assert_true(u64map_get(&map, key << 32, &got));
+            assert_int_equal(got, values[key - 1]);
+        }
+        values[key - 1] = next_random(&seed);
+        u64map_put(&map, key << 32, values[key - 1]);
+    }
+    u64map_finish(&map);
+    free(values);
+}
+
+static void fill(struct idset *set, bool *member, size_t count, uint64_t *seed, uint64_t one_in) {
+    for (size_t i = 0; i < count; i++) {
+        member[i] = next_random(seed) % one_in == 0;
+    }
+    /* In a scrambled order, some twice. */
+    for (size_t i = 0; i < 2 * count; i++) {
+        size_t at = (i * 7919) % count;
+        if (member[at]) {
+            idset_add(set, at);
+        }
+    }
+    idset_normalize(set);
+}
+
+static void id_sets(void **state) {
+    enum {
+        IDS = 2000
+    };
+
+    static const uint64_t densities[] = { 1, 2, 10, 500, 100000 };
+    uint64_t seed = 3;
+    bool a_has[IDS];
+    bool b_has[IDS];
+    for (size_t i = 0; i < ARRAY_LEN(densities) * ARRAY_LEN(densities); i++) {
+        for (int op = 0; op < 2; op++) {
+            struct idset a = { 0 };
+            struct idset b = { 0 };
+            fill(&a, a_has, IDS, &seed, densities[i % ARRAY_LEN(densities)]);
+            fill(&b, b_has, IDS, &seed, densities[i / ARRAY_LEN(densities)]);
+            (op == 0 ? idset_intersect : idset_subtract)(&a, &b);
+            size_t at = 0;
+            for (size_t id = 0; id < IDS; id++) {
+                bool want = a_has[id] && (op == 0 ? b_has[id] : !b_has[id]);
+                assert_int_equal(idset_contains(&a, id), want);
+                if (want) {
+                    assert_int_equal(a.ids[at++], id);
+                }
+            }
+            assert_int_equal(at, a.count);
+            idset_finish(&a);
+            idset_finish(&b);
+        }
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(slab_blocks),
+        cmocka_unit_test(id_map),
+        cmocka_unit_test(id_sets),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -63,10 +63,15 @@ static int64_t min_i64(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
-int64_t ingest_tick_blocking(struct ingest *ingest, int64_t now_ms) {
+static int64_t tick(struct ingest *ingest, int64_t now_ms) {
     int64_t due_ms = events_tick(ingest->events, now_ms);
-    due_ms = min_i64(due_ms, monitor_tick(ingest->monitor, now_ms));
-    return due_ms;
+    return min_i64(due_ms, monitor_tick(ingest->monitor, now_ms));
+}
+
+int64_t ingest_tick_blocking(struct ingest *ingest, int64_t now_ms) {
+    assert(!ingest->is_started);
+    int64_t due_ms = tick(ingest, now_ms);
+    return min_i64(due_ms, scraper_tick_blocking(ingest->scraper, now_ms));
 }
 
 static void *run(void *ctx) {
@@ -77,7 +82,7 @@ static void *run(void *ctx) {
         int64_t now_ms = clock_wall_ms(ingest->clock);
         bool has_jumped_back = now_ms < seen_ms;
         if (now_ms >= due_ms || has_jumped_back) {
-            due_ms = ingest_tick_blocking(ingest, now_ms);
+            due_ms = tick(ingest, now_ms);
         }
         seen_ms = clock_wall_ms(ingest->clock);
         int64_t wait_ms = due_ms - seen_ms;

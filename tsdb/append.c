@@ -205,6 +205,14 @@ void head_append_locked(struct head *head,
     }
 }
 
+static const struct chunk *oldest_unsealed(const struct slab *slab, const struct series *series) {
+    if (series->closed != 0) {
+        const struct chunk *newest = slab_at(slab, series->closed);
+        return slab_at(slab, newest->next);
+    }
+    return series->open == 0 ? NULL : slab_at(slab, series->open);
+}
+
 struct chunk *head_oldest_closed_locked(struct head *head, uint32_t handle, struct series *series) {
     if (series->closed == 0) {
         return NULL;
@@ -233,17 +241,8 @@ void head_drop_oldest_locked(struct head *head, uint32_t handle, struct series *
 }
 
 uint64_t head_lsn_unsealed_locked(struct head *head, uint32_t handle, const struct series *series) {
-    const struct slab *slab = &head_stripe(head, handle)->chunks;
-    if (series->closed != 0) {
-        const struct chunk *newest = slab_at(slab, series->closed);
-        const struct chunk *oldest = slab_at(slab, newest->next);
-        return oldest->lsn_first;
-    }
-    if (series->open != 0) {
-        const struct chunk *open = slab_at(slab, series->open);
-        return open->lsn_first;
-    }
-    return UINT64_MAX;
+    const struct chunk *oldest = oldest_unsealed(&head_stripe(head, handle)->chunks, series);
+    return oldest == NULL ? UINT64_MAX : oldest->lsn_first;
 }
 
 /* ---- reading ---- */
@@ -310,18 +309,30 @@ void head_read(struct head *head,
 
 /* ---- coverage ---- */
 
+bool head_has_in_range(struct head *head,
+                       uint32_t handle,
+                       const struct series *series,
+                       const struct head_read *read) {
+    struct head_stripe *stripe = head_stripe(head, handle);
+    pthread_mutex_lock(&stripe->lock);
+    bool has = series->t_first_ms != INT64_MAX && series->t_first_ms <= read->t_max_ms &&
+               series->t_newest_ms >= read->t_min_ms;
+    if (has) {
+        const struct chunk *oldest = oldest_unsealed(&stripe->chunks, series);
+        bool has_sealed = oldest == NULL || series->t_first_ms < oldest->t_first_ms;
+        has = has_sealed || oldest->lsn_first <= read->lsn;
+    }
+    pthread_mutex_unlock(&stripe->lock);
+    return has;
+}
+
 void head_cover(struct head *head, uint32_t handle, struct series *series, int64_t t_after_ms) {
     struct head_stripe *stripe = head_stripe(head, handle);
     pthread_mutex_lock(&stripe->lock);
     int64_t t_first_ms = series->t_newest_ms >= t_after_ms ? t_after_ms : INT64_MAX;
-    uint32_t oldest = series->open;
-    if (series->closed != 0) {
-        const struct chunk *newest = slab_at(&stripe->chunks, series->closed);
-        oldest = newest->next;
-    }
-    if (oldest != 0) {
-        const struct chunk *chunk = slab_at(&stripe->chunks, oldest);
-        t_first_ms = chunk->t_first_ms < t_first_ms ? chunk->t_first_ms : t_first_ms;
+    const struct chunk *oldest = oldest_unsealed(&stripe->chunks, series);
+    if (oldest != NULL && oldest->t_first_ms < t_first_ms) {
+        t_first_ms = oldest->t_first_ms;
     }
     series->t_first_ms = t_first_ms;
     pthread_mutex_unlock(&stripe->lock);

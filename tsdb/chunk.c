@@ -52,9 +52,12 @@ static void put_uvarint(uint8_t *bytes, uint32_t *bit_count, uint64_t value) {
 }
 
 static bool dod_fits(int64_t dod, uint32_t bits) {
+    if (bits == 64) {
+        return true;
+    }
     /* As upstream: -(2^(bits-1) - 1) .. 2^(bits-1). */
-    int64_t half = (int64_t)1 << (bits - 1);
-    return bits == 64 || (dod >= -half + 1 && dod <= half);
+    int64_t half = INT64_C(1) << (bits - 1);
+    return dod >= -half + 1 && dod <= half;
 }
 
 static void put_dod(uint8_t *bytes, uint32_t *bit_count, int64_t dod) {

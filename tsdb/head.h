@@ -196,6 +196,13 @@ void head_read(struct head *head,
                struct tsdb_column *column,
                int64_t *ret_t_first_ms);
 
+/* May the series have samples in range that no window index covers and the snapshot sees?
+ * index_lock is held; read->handle and id are not looked at. */
+bool head_has_in_range(struct head *head,
+                       uint32_t handle,
+                       const struct series *series,
+                       const struct head_read *read);
+
 /* Close the open chunk. The stripe is locked. */
 void head_close_chunk_locked(struct head *head, uint32_t handle, struct series *series);
 /* The oldest closed chunk or NULL. The stripe is locked. */

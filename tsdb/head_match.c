@@ -54,17 +54,6 @@ static bool collect_handles(void *ctx,
     return true;
 }
 
-/* Anything in range that no window index knows? */
-static bool is_in_range(struct tsdb_querier *querier, struct series *series, uint32_t handle) {
-    struct head *head = &querier->db->head;
-    struct head_stripe *stripe = head_stripe(head, handle);
-    pthread_mutex_lock(&stripe->lock);
-    bool is_in = series->t_first_ms != INT64_MAX && series->t_first_ms <= querier->t_max_ms &&
-                 series->t_newest_ms >= querier->t_min_ms;
-    pthread_mutex_unlock(&stripe->lock);
-    return is_in || overlay_has(&querier->overlay, ref_make(series->id, handle));
-}
-
 static int compare_matches(const void *a, const void *b) {
     const struct head_match *x = a;
     const struct head_match *y = b;
@@ -98,7 +87,7 @@ bool head_match(struct tsdb_querier *querier,
             matches[match_count++] = (struct head_match){
                 .id = series->id,
                 .handle = handle,
-                .is_in_range = is_in_range(querier, series, handle),
+                .is_in_range = querier_has_in_range(querier, series, handle),
             };
         }
     }

@@ -34,15 +34,7 @@ static bool pair_in_range(struct tsdb_querier *querier, const struct index_pair 
     const uint32_t *handles = index_handles(pair);
     for (uint32_t i = 0; i < pair->count; i++) {
         struct series *series = head_at(head, handles[i]);
-        if (series == NULL) {
-            continue;
-        }
-        struct head_stripe *stripe = head_stripe(head, handles[i]);
-        pthread_mutex_lock(&stripe->lock);
-        bool is_in = series->t_first_ms != INT64_MAX && series->t_first_ms <= querier->t_max_ms &&
-                     series->t_newest_ms >= querier->t_min_ms;
-        pthread_mutex_unlock(&stripe->lock);
-        if (is_in || overlay_has(&querier->overlay, ref_make(series->id, handles[i]))) {
+        if (series != NULL && querier_has_in_range(querier, series, handles[i])) {
             return true;
         }
     }

@@ -126,13 +126,25 @@ static void index_overlay(struct overlay *overlay) {
     }
 }
 
-bool overlay_has(struct overlay *overlay, series_ref_t ref) {
+static bool overlay_has(struct overlay *overlay, series_ref_t ref) {
     if (overlay->batch == NULL) {
         return false;
     }
     index_overlay(overlay);
     uint64_t number;
     return u64map_get(&overlay->last, ref, &number);
+}
+
+bool querier_has_in_range(struct tsdb_querier *querier,
+                          const struct series *series,
+                          uint32_t handle) {
+    struct head_read read = {
+        .lsn = querier->lsn,
+        .t_min_ms = querier->t_min_ms,
+        .t_max_ms = querier->t_max_ms,
+    };
+    return head_has_in_range(&querier->db->head, handle, series, &read) ||
+           overlay_has(&querier->overlay, ref_make(series->id, handle));
 }
 
 static void read_overlay(struct tsdb_querier *querier,

@@ -45,7 +45,10 @@ struct tsdb_querier {
 
 /* The windows of the store in the querier's range, cached until the store changes. */
 WARN_UNUSED bool querier_windows(struct tsdb_querier *querier, MDB_txn *txn, struct err *err);
-bool overlay_has(struct overlay *overlay, series_ref_t ref);
+/* Has the series samples for this querier that no window index covers? index_lock is held. */
+bool querier_has_in_range(struct tsdb_querier *querier,
+                          const struct series *series,
+                          uint32_t handle);
 
 /* ---- match.c ---- */
 

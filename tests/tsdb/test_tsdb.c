@@ -260,7 +260,10 @@ static void snapshots(void **state) {
         struct tsdb_series_view *views;
         size_t count;
         assert_true(tsdb_select(queriers[i], &matcher, 1, &f->arena, &views, &count, &err));
-        assert_int_equal(count, 2);
+        assert_int_equal(count, i == 0 ? 0 : 2);
+        if (count == 0) {
+            continue;
+        }
         assert_true(tsdb_read(queriers[i], views[0].id, INT64_MIN, INT64_MAX, &column, &err));
         assert_int_equal(column.count, i);
         assert_true(tsdb_read(queriers[i], views[1].id, INT64_MIN, INT64_MAX, &column, &err));

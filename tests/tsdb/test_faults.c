@@ -1,0 +1,463 @@
+/*
+ * Goal: a failing disk is noticed, nothing unacknowledged becomes visible, nothing acknowledged is
+ * lost, and damaged bytes are errors, never values. Method: this program's own fdatasync, pwrite and
+ * writev stand in front of libc's and fail on request; statvfs reports what a test wants; files are
+ * damaged bit by bit.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/statvfs.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "tests/tsdb/fixture.h"
+#include "tsdb/db.h"
+
+static _Atomic int sync_errno;
+static _Atomic int write_errno;
+static _Atomic bool is_disk_full;
+
+/* The shims LMDB's calls find first. */
+
+int fdatasync(int fd) {
+    if (sync_errno != 0) {
+        errno = sync_errno;
+        return -1;
+    }
+    return (int)syscall(SYS_fdatasync, fd);
+}
+
+ssize_t pwrite(int fd, const void *bytes, size_t len, off_t offset) {
+    if (write_errno != 0) {
+        errno = write_errno;
+        return -1;
+    }
+    return syscall(SYS_pwrite64, fd, bytes, len, offset);
+}
+
+ssize_t writev(int fd, const struct iovec *parts, int count) {
+    if (write_errno != 0) {
+        errno = write_errno;
+        return -1;
+    }
+    return syscall(SYS_writev, fd, parts, count);
+}
+
+int statvfs(const char *path, struct statvfs *ret) {
+    (void)path;
+    *ret = (struct statvfs){ .f_frsize = 4096, .f_bavail = is_disk_full ? 10 : 10000000 };
+    return 0;
+}
+
+static int setup(void **state) {
+    struct fixture *f = test_calloc(1, sizeof(*f));
+    sync_errno = 0;
+    write_errno = 0;
+    is_disk_full = false;
+    fixture_init(f);
+    f->options.space_reserve_bytes = 1 << 20;
+    fixture_open(f);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state) {
+    sync_errno = 0;
+    write_errno = 0;
+    is_disk_full = false;
+    fixture_finish(*state);
+    test_free(*state);
+    return 0;
+}
+
+static struct tsdb_batch *begin(struct fixture *f, enum tsdb_class cls) {
+    struct err err = ERR_INIT;
+    struct tsdb_batch *batch = NULL;
+    if (!tsdb_batch_begin(f->db, cls, &batch, &err)) {
+        fail_msg("tsdb_batch_begin: %s", err.msg);
+    }
+    return batch;
+}
+
+static enum err_code commit_code(struct tsdb_batch *batch) {
+    struct err err = ERR_INIT;
+    return tsdb_commit_blocking(batch, NULL, &err) ? ERR_NONE : err.code;
+}
+
+static enum err_code put_code(struct fixture *f,
+                              enum tsdb_class cls,
+                              series_ref_t ref,
+                              int64_t t_ms) {
+    struct err err = ERR_INIT;
+    struct tsdb_batch *batch;
+    if (!tsdb_batch_begin(f->db, cls, &batch, &err)) {
+        return err.code;
+    }
+    tsdb_batch_append(batch, ref, t_ms, 1);
+    return commit_code(batch);
+}
+
+/* The first failed sync ends writing until restart; nothing of that commit was or will be seen. */
+static void sync_error_latches(void **state) {
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    series_ref_t a = make_series(f, "a", NULL);
+    assert_int_equal(put_code(f, TSDB_INGEST, a, 1), ERR_NONE);
+    struct tsdb_batch *open_before = begin(f, TSDB_INGEST);
+    tsdb_batch_append(open_before, a, 3, 1);
+    sync_errno = EIO;
+    assert_int_equal(put_code(f, TSDB_INGEST, a, 2), ERR_IO);
+    sync_errno = 0;
+    assert_false(tsdb_health(f->db, &err));
+    assert_int_equal(err.code, ERR_IO);
+    assert_non_null(strstr(err.msg, "read-only"));
+    assert_int_equal(commit_code(open_before), ERR_IO);
+    assert_int_equal(put_code(f, TSDB_INGEST, a, 4), ERR_IO);
+    assert_int_equal(put_code(f, TSDB_STATE, a, 4), ERR_IO);
+    assert_false(tsdb_maintain_blocking(f->db, &err));
+    assert_string_equal(read_name(f, "a"), "a 1:1\n");
+    fixture_reopen(f);
+    assert_true(tsdb_health(f->db, &err));
+    assert_string_equal(read_name(f, "a"), "a 1:1\n");
+    a = make_series(f, "a", NULL);
+    assert_int_equal(put_sample(f, a, 2, 1), TSDB_ACCEPTED);
+}
+
+/* The meta page cannot be written: the same. */
+static void write_error_latches(void **state) {
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    series_ref_t a = make_series(f, "a", NULL);
+    write_errno = EIO;
+    assert_int_equal(put_code(f, TSDB_INGEST, a, 1), ERR_IO);
+    write_errno = 0;
+    assert_false(tsdb_health(f->db, &err));
+    assert_string_equal(read_name(f, "a"), "");
+    fixture_reopen(f);
+    assert_string_equal(read_name(f, "a"), "");
+}
+
+/* ENOSPC in the middle: an error for that commit, then on as if nothing had been. */
+static void full_disk_recovers(void **state) {
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    series_ref_t a = make_series(f, "a", NULL);
+    assert_int_equal(put_code(f, TSDB_INGEST, a, 1), ERR_NONE);
+    for (int i = 0; i < 3; i++) {
+        write_errno = ENOSPC;
+        assert_int_equal(put_code(f, TSDB_INGEST, a, 2 + i), ERR_NO_SPACE);
+        assert_int_equal(put_code(f, TSDB_STATE, a, 2 + i), ERR_NO_SPACE);
+        write_errno = 0;
+        assert_true(tsdb_health(f->db, &err));
+        assert_int_equal(put_code(f, TSDB_INGEST, a, 2 + i), ERR_NONE);
+    }
+    /* The series is defined although its first definition failed to be written. */
+    write_errno = ENOSPC;
+    series_ref_t b = make_series(f, "b", NULL);
+    assert_int_equal(put_code(f, TSDB_INGEST, b, 1), ERR_NO_SPACE);
+    write_errno = 0;
+    assert_int_equal(put_code(f, TSDB_INGEST, b, 1), ERR_NONE);
+    fixture_reopen(f);
+    assert_string_equal(read_name(f, "a"), "a 1:1 2:1 3:1 4:1\n");
+    assert_string_equal(read_name(f, "b"), "b 1:1\n");
+}
+
+/* LMDB reports a short write as EIO; with a full disk that is want of space, not a broken disk. */
+static void short_write_on_full_disk(void **state) {
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    series_ref_t a = make_series(f, "a", NULL);
+    struct tsdb_batch *batch = begin(f, TSDB_STATE);
+    tsdb_batch_append(batch, a, 1, 1);
+    is_disk_full = true;
+    write_errno = EIO;
+    assert_int_equal(commit_code(batch), ERR_NO_SPACE);
+    write_errno = 0;
+    is_disk_full = false;
+    assert_true(tsdb_health(f->db, &err));
+    assert_int_equal(put_code(f, TSDB_INGEST, a, 1), ERR_NONE);
+}
+
+/* Below the reserve samples of others wait, the alerting's own state goes on; reads always. */
+static void reserve(void **state) {
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    series_ref_t a = make_series(f, "a", NULL);
+    assert_int_equal(put_code(f, TSDB_INGEST, a, 1), ERR_NONE);
+    struct tsdb_batch *early = begin(f, TSDB_INGEST);
+    tsdb_batch_append(early, a, 2, 1);
+    is_disk_full = true;
+    assert_int_equal(commit_code(early), ERR_NO_SPACE);
+    assert_int_equal(put_code(f, TSDB_INGEST, a, 2), ERR_NO_SPACE);
+    assert_false(tsdb_health(f->db, &err));
+    assert_int_equal(err.code, ERR_NO_SPACE);
+    assert_int_equal(put_code(f, TSDB_STATE, a, 2), ERR_NONE);
+    assert_string_equal(read_name(f, "a"), "a 1:1 2:1\n");
+    is_disk_full = false;
+    assert_int_equal(put_code(f, TSDB_INGEST, a, 3), ERR_NONE);
+    assert_true(tsdb_health(f->db, &err));
+}
+
+/* A failed seal keeps everything where it was. */
+static void sealing_fails(void **state) {
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    series_ref_t a = make_series(f, "a", NULL);
+    for (int i = 0; i < 10; i++) {
+        assert_int_equal(put_code(f, TSDB_INGEST, a, i * HOUR_MS), ERR_NONE);
+    }
+    const char *want = read_name(f, "a");
+    write_errno = ENOSPC;
+    assert_false(tsdb_maintain_blocking(f->db, &err));
+    assert_int_equal(err.code, ERR_NO_SPACE);
+    write_errno = 0;
+    assert_string_equal(read_name(f, "a"), want);
+    assert_true(tsdb_maintain_blocking(f->db, &err));
+    assert_string_equal(read_name(f, "a"), want);
+    assert_int_equal(f->db->head.open_count, 0);
+}
+
+/* A map that is too small grows while the store is open. */
+static void map_grows(void **state) {
+    struct err err = ERR_INIT;
+    char dir[] = "/tmp/tocsin-env-XXXXXX";
+    assert_non_null(mkdtemp(dir));
+    struct env env;
+    struct env_params params = {
+        .name = "small",
+        .path = dir,
+        .map_bytes = 1 << 16,
+        .db_count = 1,
+    };
+    assert_true(env_open(&env, &params, &err));
+    const char *name = "t";
+    MDB_dbi dbi;
+    assert_true(env_open_dbs(&env, &name, 1, &dbi, &err));
+    char bytes[5000] = "x";
+    size_t grown = 0;
+    for (uint32_t i = 0; i < 300;) {
+        MDB_txn *txn;
+        assert_true(env_write_begin(&env, &txn, &err));
+        MDB_val key = { .mv_size = sizeof(i), .mv_data = &i };
+        MDB_val value = { .mv_size = sizeof(bytes), .mv_data = bytes };
+        int rc = mdb_put(txn, dbi, &key, &value, 0);
+        if (rc == 0) {
+            rc = mdb_txn_commit(txn);
+        } else {
+            mdb_txn_abort(txn);
+        }
+        if (rc == MDB_MAP_FULL) {
+            assert_true(env_grow(&env, &err));
+            grown++;
+            continue;
+        }
+        assert_int_equal(rc, 0);
+        i++;
+    }
+    assert_true(grown >= 4);
+    MDB_txn *txn;
+    MDB_stat stat;
+    assert_true(env_read_begin(&env, &txn, &err));
+    assert_int_equal(mdb_stat(txn, dbi, &stat), 0);
+    assert_int_equal(stat.ms_entries, 300);
+    env_read_end(&env, txn);
+    env_close(&env);
+    remove_tree(dir);
+}
+
+/* ---- damage ---- */
+
+static void write_sealed(struct fixture *f) {
+    for (int s = 0; s < 3; s++) {
+        char number[8];
+        snprintf(number, sizeof(number), "%d", s);
+        series_ref_t ref = make_series(f, "sealed", PAIRS("s", number));
+        struct tsdb_batch *batch = begin(f, TSDB_INGEST);
+        for (int i = 0; i < 200; i++) {
+            tsdb_batch_append(batch, ref, i * 30000, s + i * 0.1);
+        }
+        assert_int_equal(commit_code(batch), ERR_NONE);
+    }
+    struct err err = ERR_INIT;
+    for (int i = 0; i < 4; i++) {
+        assert_true(tsdb_maintain_blocking(f->db, &err));
+        fake_clock_advance(&f->clock, 3 * HOUR_MS);
+    }
+}
+
+/* Read everything: true and the values right, or false and ERR_CORRUPT. */
+static bool read_checked(struct fixture *f, struct err *err) {
+    struct tsdb_querier *querier = open_querier(f, INT64_MIN, INT64_MAX);
+    struct matcher matcher = make_matcher(MATCH_EQ, "__name__", "sealed");
+    struct tsdb_series_view *views;
+    size_t count;
+    struct tsdb_column column = { 0 };
+    bool ok = tsdb_select(querier, &matcher, 1, &f->arena, &views, &count, err);
+    for (size_t i = 0; ok && i < count; i++) {
+        ok = tsdb_read(querier, views[i].id, INT64_MIN, INT64_MAX, &column, err);
+        for (size_t s = 0; ok && s < column.count; s++) {
+            assert_true(column.t_ms[s] == (int64_t)s * 30000);
+            assert_true(column.values[s] == (double)i + (double)s * 0.1);
+        }
+        if (ok) {
+            assert_int_equal(column.count, 200);
+        }
+    }
+    tsdb_column_finish(&column);
+    matcher_finish(&matcher);
+    tsdb_querier_close(querier);
+    return ok;
+}
+
+static uint8_t *load_file(const char *path, size_t *ret_len) {
+    FILE *file = fopen(path, "rb");
+    assert_non_null(file);
+    assert_int_equal(fseek(file, 0, SEEK_END), 0);
+    *ret_len = (size_t)ftell(file);
+    rewind(file);
+    uint8_t *bytes = malloc(*ret_len);
+    assert_int_equal(fread(bytes, 1, *ret_len, file), *ret_len);
+    fclose(file);
+    return bytes;
+}
+
+static void save_byte(const char *path, size_t at, uint8_t byte) {
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(syscall(SYS_pwrite64, fd, &byte, 1, (off_t)at), 1);
+    close(fd);
+}
+
+/* A flipped bit inside a segment, wherever it is: the read fails by name, or was not concerned. */
+static void flipped_bits(void **state) {
+    struct fixture *f = *state;
+    write_sealed(f);
+    fixture_close(f);
+    char path[100];
+    snprintf(path, sizeof(path), "%s/store/data.mdb", f->dir);
+    size_t len;
+    uint8_t *bytes = load_file(path, &len);
+    /* Segments are recognised by their header: version 1, level 0, zero padding fields. */
+    size_t flips = 0;
+    size_t errors = 0;
+    for (size_t page = 2; page * 4096 < len; page++) {
+        const uint8_t *segment = bytes + page * 4096 + 16;
+        bool is_segment = segment[4] == 1 && segment[5] == 0 && segment[6] > 0 && segment[7] == 0 &&
+                          segment[12] == 0 && segment[13] == 0 && bytes_le32(segment + 8) > 200 &&
+                          bytes_le32(segment + 8) < 32768;
+        size_t used = is_segment ? bytes_le32(segment + 8) : 0;
+        for (size_t at = 0; at < used; at += 97) {
+            size_t offset = page * 4096 + 16 + at;
+            save_byte(path, offset, bytes[offset] ^ 0x10);
+            struct err err = ERR_INIT;
+            fixture_open(f);
+            if (!read_checked(f, &err)) {
+                assert_int_equal(err.code, ERR_CORRUPT);
+                assert_non_null(strstr(err.msg, "sealed{s="));
+                assert_non_null(strstr(err.msg, "1970-01-01T0"));
+                errors++;
+            }
+            fixture_close(f);
+            save_byte(path, offset, bytes[offset]);
+            flips++;
+        }
+    }
+    free(bytes);
+    assert_true(flips > 10);
+    assert_true(errors > 10);
+    fixture_open(f);
+    struct err err = ERR_INIT;
+    assert_true(read_checked(f, &err));
+}
+
+/* A damaged journal record is reported at opening, not replayed. */
+static void damaged_journal(void **state) {
+    struct fixture *f = *state;
+    series_ref_t a = make_series(f, "journaled_name", NULL);
+    struct tsdb_batch *batch = begin(f, TSDB_INGEST);
+    for (int i = 0; i < 2000; i++) {
+        tsdb_batch_append(batch, a, i, i * 0.5);
+    }
+    assert_int_equal(commit_code(batch), ERR_NONE);
+    fixture_close(f);
+    char path[100];
+    snprintf(path, sizeof(path), "%s/journal/data.mdb", f->dir);
+    size_t len;
+    uint8_t *bytes = load_file(path, &len);
+    uint8_t *name = memmem(bytes, len, "journaled_name", 14);
+    assert_non_null(name);
+    size_t offset = (size_t)(name - bytes);
+    save_byte(path, offset, 'k');
+    struct err err = ERR_INIT;
+    assert_false(tsdb_open(&f->options, &f->db, &err));
+    assert_int_equal(err.code, ERR_CORRUPT);
+    assert_non_null(strstr(err.msg, "record 1"));
+    save_byte(path, offset, 'j');
+    free(bytes);
+    fixture_open(f);
+    assert_true(strlen(read_name(f, "journaled_name")) > 2000);
+}
+
+/* A row of a table, too. */
+static void damaged_table(void **state) {
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    struct kv_store *kv = tsdb_kv(f->db);
+    struct kv_batch *batch = kv->begin(kv);
+    batch->put(batch, KV_SILENCE, STR("key"), STR("a value to be damaged"));
+    assert_true(kv->commit_blocking(kv, batch, &err));
+    fixture_close(f);
+    char path[100];
+    snprintf(path, sizeof(path), "%s/journal/data.mdb", f->dir);
+    size_t len;
+    uint8_t *bytes = load_file(path, &len);
+    for (uint8_t *at = bytes; (at = memmem(at, len - (size_t)(at - bytes), "to be damaged", 13));
+         at++) {
+        save_byte(path, (size_t)(at - bytes), 'T');
+    }
+    free(bytes);
+    fixture_open(f);
+    kv = tsdb_kv(f->db);
+    struct buf got;
+    buf_init(&got, 100);
+    assert_false(kv->get(kv, KV_SILENCE, STR("key"), &got, &err));
+    assert_int_equal(err.code, ERR_CORRUPT);
+    buf_finish(&got);
+}
+
+/* Data of a format this program does not know is refused, not guessed at. */
+static void newer_format(void **state) {
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    struct kv_store *kv = tsdb_kv(f->db);
+    struct kv_batch *batch = kv->begin(kv);
+    uint8_t row[20] = { FORMAT_VERSION + 1 };
+    batch->put(batch, KV_META, STR("format"), str_n((const char *)row, sizeof(row)));
+    assert_true(kv->commit_blocking(kv, batch, &err));
+    fixture_close(f);
+    assert_false(tsdb_open(&f->options, &f->db, &err));
+    assert_int_equal(err.code, ERR_INVALID);
+    assert_non_null(strstr(err.msg, "format"));
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(sync_error_latches),
+        TEST(write_error_latches),
+        TEST(full_disk_recovers),
+        TEST(short_write_on_full_disk),
+        TEST(reserve),
+        TEST(sealing_fails),
+        cmocka_unit_test(map_grows),
+        TEST(flipped_bits),
+        TEST(damaged_journal),
+        TEST(damaged_table),
+        TEST(newer_format),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

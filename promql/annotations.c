@@ -14,6 +14,7 @@ struct note {
     struct note *next;
     enum note_level level;
     uint32_t pos;
+    uint32_t rank;   /* of the evaluation that set pos */
     struct str text; /* complete, without position */
     struct note_monotonicity monotonicity;
 };
@@ -52,7 +53,10 @@ static struct note *note_find_or_add(struct annotations *notes,
         notes->last = &note->next;
         notes->counts[level]++;
     }
-    note->pos = pos;
+    if (notes->rank >= note->rank) {
+        note->pos = pos;
+        note->rank = notes->rank;
+    }
     return note;
 }
 

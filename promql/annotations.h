@@ -31,6 +31,9 @@ struct annotations {
     struct map by_text;
     struct arena *arena;
     size_t counts[NOTE_LEVEL_COUNT];
+    /* Rank of what is evaluated now. Positions of notes of a higher rank stay: for operands that
+     * are evaluated after ones that come later in upstream's order. */
+    uint32_t rank;
 };
 
 void annotations_init(struct annotations *notes, struct arena *arena);

@@ -48,10 +48,10 @@ static bool eval_number(struct eval *eval,
 }
 
 struct repeater {
-    struct eval *eval;
     const struct sink *sink;
     const struct steps *steps;
     struct step_series series;
+    uint64_t repeated; /* samples beyond the first step's */
 };
 
 static bool repeat_series(void *ctx, const struct step_series *once, struct err *err) {
@@ -65,7 +65,8 @@ static bool repeat_series(void *ctx, const struct step_series *once, struct err 
     series->count = count;
     series->labels = once->labels;
     series->drops_name = once->drops_name;
-    return eval_hold(repeater->eval, count - 1, err) && sink_take(repeater->sink, series, err);
+    repeater->repeated += count - 1;
+    return sink_take(repeater->sink, series, err);
 }
 
 static bool eval_invariant(struct eval *eval,
@@ -84,12 +85,11 @@ static bool eval_invariant(struct eval *eval,
     struct step_series *series;
     bool is_ok = step_matrix_new(&scratch, (struct labels){ 0 }, &series, err);
     if (is_ok) {
-        struct repeater repeater = {
-            .eval = eval, .sink = sink, .steps = steps, .series = *series
-        };
+        struct repeater repeater = { .sink = sink, .steps = steps, .series = *series };
         struct sink repeat = { .take = repeat_series, .ctx = &repeater };
         uint64_t total_before = eval->samples_total;
-        is_ok = eval_stream(eval, node->args[0], &once, &repeat, err);
+        is_ok = eval_stream(eval, node->args[0], &once, &repeat, err) &&
+                eval_hold(eval, repeater.repeated, err);
         eval->samples_total += (eval->samples_total - total_before) * (steps->count - 1);
     }
     step_matrix_finish(&scratch);

@@ -120,10 +120,11 @@ static bool eval_vector_scalar(struct eval *eval,
         eval_scalar(eval, node->args[is_swapped ? 0 : 1], steps, &scratch.arena, &scalars, err);
     if (is_ok) {
         operator.map.scalars[0] = scalars;
-        uint64_t scalars_held = eval->samples_now - mark;
+        operator.map.scalars_held = eval->samples_now - mark;
+        operator.map.is_scalar_first = is_swapped;
+        eval->samples_now = mark;
         is_ok =
             value_map_stream(eval, node->args[is_swapped ? 1 : 0], steps, &operator.map, sink, err);
-        eval->samples_now -= is_ok ? scalars_held : 0;
     }
     if (is_ok && binary_is_trim(expr->binary.op)) {
         binary_note_incompatible(eval, node);

@@ -4,7 +4,6 @@
  */
 #pragma once
 
-#include "base/clock.h"
 #include "promql/window.h"
 
 enum call_kind {
@@ -23,6 +22,8 @@ enum call_reach {
     REACH_SMOOTHED, /* and smoothed */
 };
 
+struct moment;
+
 struct function_def {
     enum call_kind kind;
     bool depends_on_time; /* the result may change with the step though the arguments do not */
@@ -31,7 +32,7 @@ struct function_def {
     bool wants_counter;   /* RANGE: an info when the name does not look like a counter's */
     enum call_reach reach;
     double (*math)(double value);
-    double (*date)(const struct civil *civil);
+    double (*date)(const struct moment *moment);
     range_eval_fn *range;   /* all steps at once … */
     window_eval_fn *window; /* … or one by one */
     node_eval_fn *other;
@@ -49,11 +50,13 @@ struct value_map {
     const struct steps *steps;
     const double *scalars[2];
     double (*math)(double value);
-    double (*date)(const struct civil *civil);
+    double (*date)(const struct moment *moment);
     bool wants_times; /* of the selector's samples instead of their values */
     bool keeps_name;
-    bool is_in_place;    /* upstream overwrites its input: no extra samples are held */
-    size_t scalar_count; /* looked at beside the vector at each step */
+    bool is_in_place;      /* upstream overwrites its input: no extra samples are held */
+    size_t scalar_count;   /* looked at beside the vector at each step */
+    uint64_t scalars_held; /* samples of the scalars; the stage accounts for them */
+    bool is_scalar_first;  /* the scalar stands before the vector */
 };
 
 /* Stream arg's series with every present value changed, names dropped. */

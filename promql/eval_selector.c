@@ -134,7 +134,9 @@ static bool stream_series(struct eval *eval,
         series->labels = view->labels;
         series->drops_name = false;
         eval->samples_total += series->count;
-        if (!eval_hold(eval, series->count, err) || !sink_take(sink, series, err)) {
+        /* Upstream looks times up step by step: they are not held beside the result. */
+        if ((!wants_times && !eval_hold(eval, series->count, err)) ||
+            !sink_take(sink, series, err)) {
             return false;
         }
     }

@@ -81,8 +81,13 @@ static bool eval_filter(struct set_operation *set,
     struct sink note = { .take = note_presence, .ctx = set };
     struct sink filter = { .take = filter_series, .ctx = set };
     set->sink = sink;
-    return eval_stream(set->eval, node->args[1], set->steps, &note, err) &&
-           eval_stream(set->eval, node->args[0], set->steps, &filter, err);
+    /* The right side first, so that the left one need not be kept; in notes it stays the later. */
+    set->eval->notes.rank++;
+    bool is_ok = eval_stream(set->eval, node->args[1], set->steps, &note, err);
+    set->eval->notes.rank--;
+    is_ok = is_ok && eval_stream(set->eval, node->args[0], set->steps, &filter, err);
+    set->eval->notes.rank++;
+    return is_ok;
 }
 
 /* Both sides may have a series of the same labels at different steps: joined here. */

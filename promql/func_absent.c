@@ -40,19 +40,16 @@ static bool take_vector(void *ctx, const struct step_series *series, struct err 
 }
 
 /* A series that is 1 at every step not in `present`. */
-static bool stream_absence(struct eval *eval,
-                           const struct node *node,
-                           const struct presence *presence,
-                           struct step_series *series,
-                           const struct sink *sink,
-                           struct err *err) {
+static void fill_absence(struct eval *eval,
+                         const struct node *node,
+                         const struct presence *presence,
+                         struct step_series *series) {
     series->labels = absent_labels(eval, node->args[0]);
     for (size_t i = 0; i < presence->steps->count; i++) {
         if (!bit_get(presence->present, i)) {
             step_series_set(series, i, 1);
         }
     }
-    return eval_hold(eval, series->count, err) && sink_take(sink, series, err);
 }
 
 bool func_absent(struct eval *eval,
@@ -71,9 +68,10 @@ bool func_absent(struct eval *eval,
             .present = arena_calloc(&scratch.arena, bits_words(steps->count), sizeof(uint64_t)),
         };
         struct sink take = { .take = take_vector, .ctx = &presence };
-        is_ok = eval_stream(eval, node->args[0], steps, &take, err) &&
-                eval_account(eval, mark, presence.gathered, 0, err) &&
-                stream_absence(eval, node, &presence, series, sink, err);
+        is_ok = eval_stream(eval, node->args[0], steps, &take, err);
+        fill_absence(eval, node, &presence, series);
+        is_ok = is_ok && eval_account(eval, mark, presence.gathered, series->count, err) &&
+                sink_take(sink, series, err);
     }
     step_matrix_finish(&scratch);
     return is_ok;
@@ -84,6 +82,7 @@ bool func_absent(struct eval *eval,
 struct range_presence {
     struct presence presence;
     struct range_call call;
+    uint64_t held; /* upstream holds a 1 per series and step until the consumer is done */
 };
 
 static bool take_range(void *ctx, const struct range_series *series, struct err *err) {
@@ -91,12 +90,16 @@ static bool take_range(void *ctx, const struct range_series *series, struct err 
     struct range_call *call = &range->call;
     const struct window_frame *frame = window_frame_get(call, series);
     call->eval->samples_total += frame->total;
+    uint64_t found = 0;
     for (size_t i = 0; i < call->steps->count; i++) {
         if (frame->lo[i] != frame->hi[i]) {
             bit_set(range->presence.present, i);
+            found++;
         }
     }
-    return eval_touch(call->eval, frame->largest, err);
+    range->held += found;
+    return eval_touch(call->eval, frame->largest, err) && eval_hold(call->eval, found, err) &&
+           eval_touch(call->eval, frame->last, err);
 }
 
 bool func_absent_over_time(struct eval *eval,
@@ -116,9 +119,10 @@ bool func_absent_over_time(struct eval *eval,
         range.presence.present =
             arena_calloc(&scratch.arena, bits_words(steps->count), sizeof(uint64_t));
         struct range_sink take = { .take = take_range, .ctx = &range };
-        is_ok = eval_range_stream(eval, node->args[0], steps, false, &take, err) &&
-                eval_account(eval, mark, 0, 0, err) &&
-                stream_absence(eval, node, &range.presence, series, sink, err);
+        is_ok = eval_range_stream(eval, node->args[0], steps, false, &take, err);
+        eval->samples_now = mark + range.held;
+        fill_absence(eval, node, &range.presence, series);
+        is_ok = is_ok && sink_take(sink, series, err);
     }
     range_call_finish(&range.call);
     step_matrix_finish(&scratch);

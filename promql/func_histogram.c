@@ -36,6 +36,7 @@ struct histograms {
     size_t count;
     size_t cap;
     struct bucket *scratch; /* room for the largest histogram */
+    size_t scalar_count;    /* scalar arguments of the call */
 };
 
 /* ---- grouping ---- */
@@ -93,13 +94,16 @@ static void group_series(struct histograms *histograms, struct lset_index *index
     }
 }
 
-/* Evaluate the argument and sort its series into histograms. Finish histograms->input after. */
+/* Evaluate the argument and sort its series into histograms. Finish histograms->input after.
+ * scalar_count is the caller's to set before. */
 static bool histograms_load(struct histograms *histograms,
                             struct eval *eval,
                             const struct node *arg,
                             const struct steps *steps,
                             struct err *err) {
-    *histograms = (struct histograms){ .eval = eval, .arg = arg, .steps = steps };
+    histograms->eval = eval;
+    histograms->arg = arg;
+    histograms->steps = steps;
     if (!eval_collect(eval, arg, steps, &histograms->input, err)) {
         return false;
     }
@@ -223,8 +227,9 @@ static bool query_all(struct histograms *histograms,
     return true;
 }
 
+/* What is looked at at the last step: scalars and buckets. */
 static uint64_t count_last(const struct histograms *histograms) {
-    uint64_t count = 0;
+    uint64_t count = histograms->scalar_count;
     for (size_t i = 0; i < histograms->input.count; i++) {
         count += bit_get(histograms->input.series[i].present, histograms->steps->count - 1);
     }
@@ -277,7 +282,7 @@ bool func_histogram_quantile(struct eval *eval,
                              struct err *err) {
     uint64_t mark = eval->samples_now;
     struct step_matrix scratch;
-    struct histograms histograms = { 0 };
+    struct histograms histograms = { .scalar_count = 1 };
     double *q;
     step_matrix_init(&scratch, eval, steps);
     bool is_ok = eval_scalar(eval, node->args[0], steps, &scratch.arena, &q, err) &&
@@ -299,7 +304,7 @@ bool func_histogram_fraction(struct eval *eval,
                              struct err *err) {
     uint64_t mark = eval->samples_now;
     struct step_matrix scratch;
-    struct histograms histograms = { 0 };
+    struct histograms histograms = { .scalar_count = 2 };
     double *lower;
     double *upper;
     step_matrix_init(&scratch, eval, steps);
@@ -367,7 +372,7 @@ bool func_histogram_quantiles(struct eval *eval,
                               struct err *err) {
     uint64_t mark = eval->samples_now;
     struct step_matrix scratch;
-    struct histograms histograms = { 0 };
+    struct histograms histograms = { .scalar_count = node->arg_count - 2 };
     step_matrix_init(&scratch, eval, steps);
     double **values = arena_calloc(&scratch.arena, node->arg_count, sizeof(values[0]));
     bool is_ok = true;
@@ -386,10 +391,10 @@ bool func_histogram_quantiles(struct eval *eval,
     return is_ok;
 }
 
-static bool ignore_series(void *ctx, const struct step_series *series, struct err *err) {
-    (void)ctx;
-    (void)series;
+static bool count_series(void *ctx, const struct step_series *series, struct err *err) {
+    uint64_t *gathered = ctx;
     (void)err;
+    *gathered += series->count > 0;
     return true;
 }
 
@@ -400,7 +405,8 @@ bool func_histogram_native(struct eval *eval,
                            struct err *err) {
     (void)sink;
     uint64_t mark = eval->samples_now;
-    struct sink ignore = { .take = ignore_series };
-    return eval_stream(eval, node->args[0], steps, &ignore, err) &&
-           eval_account(eval, mark, 0, 0, err);
+    uint64_t gathered = 0;
+    struct sink count = { .take = count_series, .ctx = &gathered };
+    return eval_stream(eval, node->args[0], steps, &count, err) &&
+           eval_account(eval, mark, gathered, 0, err);
 }

@@ -458,6 +458,18 @@ static bool combine(struct info *info, struct err *err) {
     return true;
 }
 
+/* What is looked at at the last step. */
+static uint64_t count_last(const struct info *info) {
+    uint64_t count = 0;
+    for (size_t i = 0; i < info->base.count; i++) {
+        count += bit_get(info->base.series[i].present, info->steps->count - 1);
+    }
+    for (size_t i = 0; i < info->series.count; i++) {
+        count += bit_get(info->series.series[i].present, info->steps->count - 1);
+    }
+    return count;
+}
+
 bool func_info(struct eval *eval,
                const struct node *node,
                const struct steps *steps,
@@ -474,7 +486,7 @@ bool func_info(struct eval *eval,
     bool is_ok = matchers_init(&info, err) &&
                  eval_collect(eval, node->args[0], steps, &info.base, err) &&
                  find_series(&info, err) && index_series(&info, err) && combine(&info, err) &&
-                 eval_account(eval, mark, 0, info.output.samples, err) &&
+                 eval_account(eval, mark, count_last(&info), info.output.samples, err) &&
                  matrix_stream(&info.output, sink, err);
     if (info.matchers.has_implied) {
         matcher_finish(&info.matchers.implied);

@@ -100,6 +100,7 @@ bool value_map_stream(struct eval *eval,
                       const struct sink *sink,
                       struct err *err) {
     uint64_t mark = eval->samples_now;
+    eval->samples_now += map->is_scalar_first ? map->scalars_held : 0;
     struct step_matrix scratch;
     step_matrix_init(&scratch, eval, steps);
     struct map_runner runner = {
@@ -117,7 +118,9 @@ bool value_map_stream(struct eval *eval,
         is_ok = is_ok && eval_dropping_names(eval, arg, steps, &stage, sink, err);
     }
     if (!map->is_in_place) {
-        is_ok = is_ok && eval_account(eval, mark, runner.gathered, runner.produced, err);
+        uint64_t scalars_held = map->is_scalar_first ? 0 : map->scalars_held;
+        uint64_t gathered = runner.gathered + scalars_held;
+        is_ok = is_ok && eval_account(eval, mark, gathered, runner.produced, err);
     }
     step_matrix_finish(&scratch);
     return is_ok;
@@ -171,9 +174,9 @@ static bool stream_with_scalars(struct eval *eval,
         map.scalar_count++;
     }
     map.steps = steps;
-    uint64_t scalars_held = eval->samples_now - mark;
+    map.scalars_held = eval->samples_now - mark;
+    eval->samples_now = mark;
     is_ok = is_ok && value_map_stream(eval, node->args[0], steps, &map, sink, err);
-    eval->samples_now -= is_ok ? scalars_held : 0;
     step_matrix_finish(&scratch);
     return is_ok;
 }

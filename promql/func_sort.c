@@ -5,9 +5,29 @@
 #include "promql/eval_call.h"
 #include "promql/eval_rank.h"
 
-static void note_range_query(struct eval *eval, const struct node *node) {
+static bool map_same(const struct value_map *map, size_t step, double *value) {
+    (void)map;
+    (void)step;
+    (void)value;
+    return true;
+}
+
+/* A range query's result is sorted by labels in the end: pass everything through. */
+static bool stream_unsorted(struct eval *eval,
+                            const struct node *node,
+                            const struct steps *steps,
+                            const struct sink *sink,
+                            struct err *err) {
+    struct value_map map = { .apply = map_same, .keeps_name = true, .steps = steps };
+    bool is_ok = value_map_stream(eval, node->args[0], steps, &map, sink, err);
     note_add(&eval->notes, NOTE_WARNING, node->expr->pos_start,
              "sort is ineffective for range queries since results are always ordered by labels");
+    return is_ok;
+}
+
+/* Upstream's account of one step: the input, gathered again, and the result. */
+static bool account_sorted(struct eval *eval, uint64_t mark, size_t count, struct err *err) {
+    return eval_account(eval, mark, count, count, err);
 }
 
 /* ---- by value ---- */
@@ -18,11 +38,12 @@ bool func_sort(struct eval *eval,
                const struct sink *sink,
                struct err *err) {
     if (!steps_is_instant(steps)) {
-        note_range_query(eval, node);
-        return eval_stream(eval, node->args[0], steps, sink, err);
+        return stream_unsorted(eval, node, steps, sink, err);
     }
+    uint64_t mark = eval->samples_now;
     struct step_matrix matrix;
-    bool is_ok = eval_collect(eval, node->args[0], steps, &matrix, err);
+    bool is_ok = eval_collect(eval, node->args[0], steps, &matrix, err) &&
+                 account_sorted(eval, mark, matrix.count, err);
     struct ranked *ranked = arena_alloc(&matrix.arena, matrix.count * sizeof(ranked[0]));
     for (size_t i = 0; i < matrix.count; i++) {
         ranked[i] = (struct ranked){ .value = matrix.series[i].values[0], .index = i };
@@ -49,7 +70,11 @@ static struct str next_chunk(struct str *rest) {
     return chunk;
 }
 
+/* As upstream, but for a missing label, which upstream orders neither way: it comes first here. */
 static bool is_naturally_less(struct str a, struct str b) {
+    if (a.len == 0) {
+        return b.len > 0;
+    }
     while (a.len > 0) {
         if (b.len == 0) {
             return false;
@@ -103,11 +128,12 @@ bool func_sort_by_label(struct eval *eval,
                         const struct sink *sink,
                         struct err *err) {
     if (!steps_is_instant(steps)) {
-        note_range_query(eval, node);
-        return eval_stream(eval, node->args[0], steps, sink, err);
+        return stream_unsorted(eval, node, steps, sink, err);
     }
+    uint64_t mark = eval->samples_now;
     struct step_matrix matrix;
-    bool is_ok = eval_collect(eval, node->args[0], steps, &matrix, err);
+    bool is_ok = eval_collect(eval, node->args[0], steps, &matrix, err) &&
+                 account_sorted(eval, mark, matrix.count, err);
     const struct step_series **order = arena_alloc(&matrix.arena, matrix.count * sizeof(order[0]));
     for (size_t i = 0; i < matrix.count; i++) {
         order[i] = &matrix.series[i];

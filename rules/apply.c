@@ -87,6 +87,7 @@ static void rule_take_over(struct rule *rule, struct rule *old) {
     old->previous = NULL;
     rule->last_error = old->last_error;
     old->last_error = NULL;
+    rule->is_error_reported = old->is_error_reported;
     rule->health = old->health;
     rule->evaluation_s = old->evaluation_s;
     rule->last_evaluation_ms = old->last_evaluation_ms;

@@ -84,7 +84,8 @@ struct rule {
 
     /* health */
     enum rule_health health;
-    char *last_error;           /* NULL = none */
+    char *last_error; /* NULL = none */
+    bool is_error_reported;
     char *last_expansion_error; /* as reported; NULL = the last evaluation had none */
     double evaluation_s;
     int64_t last_evaluation_ms;

@@ -193,21 +193,30 @@ static bool commit(struct cycle *cycle, struct err *err) {
 
 /* ---- after the commit ---- */
 
-static void adopt_health(struct cycle *cycle, const struct rule_plan *plan, const struct err *err) {
+static void set_health(struct cycle *cycle, const struct rule_plan *plan, const struct err *err) {
     struct rule *rule = plan->rule;
-    struct rules *rules = cycle->rules;
     bool is_ok = err->code == ERR_NONE;
-    if (!is_ok && (rule->last_error == NULL || !str_eq_c(str_from(err->msg), rule->last_error))) {
-        rules_report(rules, RULES_RULE_FAILED, rule, 1, "%s", err->msg);
-    } else if (is_ok && rule->last_error != NULL) {
-        rules_report(rules, RULES_RULE_RECOVERED, rule, 1, "%s", "");
-    }
     if (!is_ok) {
         metric_inc(cycle->group->metrics.failures);
     }
     rule_set_error(rule, is_ok ? NULL : err->msg);
     rule->evaluation_s = plan->evaluation_s;
     rule->last_evaluation_ms = plan->started_ms;
+}
+
+/* A failure is said once per change of its message, and so is its end. */
+static void adopt_health(struct cycle *cycle, const struct rule_plan *plan) {
+    struct rule *rule = plan->rule;
+    bool is_ok = plan->err.code == ERR_NONE;
+    bool is_known = rule->is_error_reported && rule->last_error != NULL &&
+                    str_eq_c(str_from(plan->err.msg), rule->last_error);
+    if (!is_ok && !is_known) {
+        rules_report(cycle->rules, RULES_RULE_FAILED, rule, 1, "%s", plan->err.msg);
+    } else if (is_ok && rule->is_error_reported) {
+        rules_report(cycle->rules, RULES_RULE_RECOVERED, rule, 1, "%s", "");
+    }
+    rule->is_error_reported = !is_ok;
+    set_health(cycle, plan, &plan->err);
 }
 
 /* A template that fails does so at every evaluation: said once per change. */
@@ -262,7 +271,7 @@ static void adopt(struct cycle *cycle, int64_t mono_ns) {
         alerting_adopt(cycle, plan);
         adopt_series(plan->rule, plan);
         adopt_expansions(cycle, plan);
-        adopt_health(cycle, plan, &plan->err);
+        adopt_health(cycle, plan);
         plan->rule->last_slot_ms = cycle->slot_ms;
         samples += plan->sample_count;
     }
@@ -278,7 +287,7 @@ static void refuse(struct cycle *cycle, const struct err *err) {
     metric_inc(cycle->rules->metrics.commit_failures);
     rules_report_group(cycle->rules, RULES_COMMIT_FAILED, cycle->group, 1, "%s", err->msg);
     for (size_t i = 0; i < cycle->group->rule_count; i++) {
-        adopt_health(cycle, &cycle->plans[i], err);
+        set_health(cycle, &cycle->plans[i], err);
     }
 }
 

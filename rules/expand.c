@@ -1,19 +1,18 @@
-/* Compiling and running the templates of labels and annotations (upstream: template/template.go). */
+/* Compiling and running the templates of labels and annotations. */
 #include "rules/expand.h"
+
+#include <assert.h>
 
 #include "base/mem.h"
 #include "rules/expand_funcs.h"
 
 enum {
-    EXPANSION_BYTES_MAX = 1 << 20,
+    EXPANSION_BYTES_MAX = 1 << 16,
 };
 
-/* What upstream puts before every text so that users need not know Go's dot. */
-#define VARIABLES                            \
-    "{{$labels := .Labels}}"                 \
-    "{{$externalLabels := .ExternalLabels}}" \
-    "{{$externalURL := .ExternalURL}}"       \
-    "{{$value := .Value}}"
+/* What upstream defines before every text so that users need not know Go's dot. */
+static const char *const variable_names[] = { "$externalLabels", "$externalURL", "$labels",
+                                              "$value" };
 
 bool expand_is_template(struct str text) {
     return str_find(text, STR("{{")) != SIZE_MAX;
@@ -47,35 +46,25 @@ static size_t line_start(struct str text, size_t line) {
     return at;
 }
 
-/* "template: NAME:LINE:COL: message" or without COL → offset in `text`, which stands after the
- * variables. Without a column the first action of the line is meant. */
+/* "template: NAME:LINE:COL: message", LINE and COL from 1 and in bytes → offset in `text`. */
 static size_t find_offset(struct str message, const char *name, struct str text) {
     struct str prefix = STR("template: ");
-    struct str rest = message;
+    struct str name_text = str_from(name);
     size_t line = 0;
     size_t column = 0;
-    size_t name_at = str_find(rest, prefix);
-    if (name_at == SIZE_MAX) {
+    if (!str_starts_with(message, prefix)) {
         return 0;
     }
-    rest = str_n(rest.ptr + name_at + prefix.len, rest.len - name_at - prefix.len);
-    struct str name_text = str_from(name);
+    struct str rest = str_n(message.ptr + prefix.len, message.len - prefix.len);
     if (!str_starts_with(rest, name_text) || rest.len <= name_text.len) {
         return 0;
     }
     rest = str_n(rest.ptr + name_text.len + 1, rest.len - name_text.len - 1);
-    if (!take_number(&rest, &line)) {
+    if (!take_number(&rest, &line) || !take_number(&rest, &column) || column == 0) {
         return 0;
     }
-    size_t start = line_start(text, line);
-    struct str tail = str_n(text.ptr + start, text.len - start);
-    if (take_number(&rest, &column) && column > 0) {
-        size_t shift = line <= 1 ? sizeof(VARIABLES) - 1 : 0;
-        size_t at = column - 1 > shift ? column - 1 - shift : 0;
-        return at < tail.len ? start + at : text.len;
-    }
-    size_t action = str_find(tail, STR("{{"));
-    return action == SIZE_MAX ? start : start + action;
+    size_t at = line_start(text, line) + column - 1;
+    return at < text.len ? at : text.len;
 }
 
 bool expand_compile(const struct rule_set *set,
@@ -85,14 +74,9 @@ bool expand_compile(const struct rule_set *set,
                     size_t *ret_offset,
                     struct err *err) {
     *ret_offset = 0;
-    struct buf whole;
-    buf_init(&whole, sizeof(VARIABLES) + text.len);
-    buf_cstr(&whole, VARIABLES);
-    buf_str(&whole, text);
     struct tmpl *tmpl = tmpl_create(set->funcs, set->func_count);
-    bool ok = tmpl_add(tmpl, template_name, buf_as_str(&whole), err);
-    buf_finish(&whole);
-    if (!ok) {
+    tmpl_declare_vars(tmpl, variable_names, ARRAY_LEN(variable_names));
+    if (!tmpl_add(tmpl, template_name, text, err)) {
         *ret_offset = find_offset(str_from(err->msg), template_name, text);
         tmpl_destroy(tmpl);
         return false;
@@ -123,22 +107,29 @@ static struct tmpl_value map_value(const struct tmpl_map *map, struct arena *are
     return (struct tmpl_value){ .type = TMPL_MAP, .map = copy };
 }
 
-static struct tmpl_value make_dot(const struct expand_input *input, struct arena *arena) {
-    static const char *const names[] = { "ExternalLabels", "ExternalURL", "Labels", "Value" };
+/* The fields of the dot, in the order of their names, which is that of the variables. */
+static void make_values(const struct expand_input *input,
+                        struct arena *arena,
+                        struct tmpl_value *values) {
     struct tmpl_map labels = expand_labels_map(input->labels, arena);
+    values[0] = map_value(&input->set->external_map, arena);
+    values[1] = tmpl_string(input->set->external_url);
+    values[2] = map_value(&labels, arena);
+    values[3] = tmpl_float(input->value);
+}
+
+static struct tmpl_value make_dot(struct tmpl_value *values, struct arena *arena) {
+    static const char *const names[] = { "ExternalLabels", "ExternalURL", "Labels", "Value" };
+    static_assert(ARRAY_LEN(names) == ARRAY_LEN(variable_names), "a variable for every field");
     struct tmpl_map *dot = arena_calloc(arena, 1, sizeof(*dot));
     dot->count = ARRAY_LEN(names);
     dot->type_name = "struct { Labels map[string]string; ExternalLabels map[string]string; "
                      "ExternalURL string; Value interface {} }";
     dot->keys = arena_calloc(arena, dot->count, sizeof(struct str));
-    dot->values = arena_calloc(arena, dot->count, sizeof(struct tmpl_value));
+    dot->values = values;
     for (size_t i = 0; i < dot->count; i++) {
         dot->keys[i] = str_from(names[i]);
     }
-    dot->values[0] = map_value(&input->set->external_map, arena);
-    dot->values[1] = tmpl_string(input->set->external_url);
-    dot->values[2] = map_value(&labels, arena);
-    dot->values[3] = tmpl_float(input->value);
     return (struct tmpl_value){ .type = TMPL_OBJECT, .map = dot };
 }
 
@@ -152,11 +143,17 @@ bool expand_text(const struct expand_input *input,
         return true;
     }
     struct expand_run state = { .input = input, .tmpl = text->tmpl };
+    struct tmpl_value *values = arena_calloc(arena, ARRAY_LEN(variable_names), sizeof(*values));
+    make_values(input, arena, values);
     struct tmpl_run run = {
         .name = input->template_name,
-        .dot = make_dot(input, arena),
+        .dot = make_dot(values, arena),
         .ctx = &state,
+        .var_names = variable_names,
+        .var_values = values,
+        .var_count = ARRAY_LEN(variable_names),
     };
+    state.run = &run;
     struct buf out;
     buf_init(&out, EXPANSION_BYTES_MAX);
     bool ok = tmpl_execute(text->tmpl, &run, arena, &out, err);

@@ -8,7 +8,7 @@
 
 enum {
     TMPL_DEPTH_MAX = 16,
-    TMPL_BYTES_MAX = 1 << 20,
+    TMPL_BYTES_MAX = 1 << 16,
 };
 
 /* ---- links ---- */
@@ -130,6 +130,7 @@ static bool call_query(void *ctx,
     struct tmpl_list *list = arena_calloc(arena, 1, sizeof(*list));
     list->items = arena_calloc(arena, result.series_count, sizeof(struct tmpl_value));
     list->count = result.series_count;
+    list->type_name = "template.queryResult";
     for (size_t i = 0; i < result.series_count; i++) {
         list->items[i] = make_sample(&result.series[i], arena);
     }
@@ -240,6 +241,7 @@ static bool call_sort_by_label(void *ctx,
     struct tmpl_list *list = arena_calloc(arena, 1, sizeof(*list));
     list->items = arena_calloc(arena, from->count, sizeof(struct tmpl_value));
     list->count = from->count;
+    list->type_name = from->type_name;
     for (size_t i = 0; i < from->count; i++) {
         list->items[i] = items[i].value;
     }
@@ -346,10 +348,9 @@ static bool call_tmpl(void *ctx,
     if (!tmpl_has(run->tmpl, name.ptr)) {
         return err_set(err, ERR_EXEC, "tmpl: no template \"%.*s\"", STR_FMT(name));
     }
-    struct tmpl_run inner = { .name = name.ptr, .ctx = run };
-    if (arg_count > 1) {
-        inner.dot = args[1];
-    }
+    struct tmpl_run inner = *run->run;
+    inner.name = name.ptr;
+    inner.dot = arg_count > 1 ? args[1] : (struct tmpl_value){ .type = TMPL_NIL };
     struct buf out;
     buf_init(&out, TMPL_BYTES_MAX);
     run->depth++;

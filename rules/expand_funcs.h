@@ -6,5 +6,6 @@
 struct expand_run {
     const struct expand_input *input;
     const struct tmpl *tmpl;
-    unsigned depth; /* of nested `tmpl` calls */
+    const struct tmpl_run *run; /* the outermost: its variables */
+    unsigned depth;             /* of nested `tmpl` calls */
 };

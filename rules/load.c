@@ -4,6 +4,7 @@
 #include <glob.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/hash.h"
 #include "base/mem.h"
@@ -156,14 +157,43 @@ struct path_list {
     size_t cap;
 };
 
+/* What is not there is judged afterwards; what cannot be read is an error at once. */
+static int on_glob_error(const char *path, int errnum) {
+    return errnum != ENOENT && errnum != ENOTDIR;
+}
+
+/* The folder before the first wildcard, or the file itself when there is none. */
+static struct str fixed_part(struct str pattern) {
+    size_t end = 0;
+    size_t slash = 0;
+    for (; end < pattern.len && strchr("*?[\\", pattern.ptr[end]) == NULL; end++) {
+        slash = pattern.ptr[end] == '/' ? end : slash;
+    }
+    return end == pattern.len ? pattern : str_n(pattern.ptr, slash);
+}
+
+static void report_no_match(struct rules_loader *loader, const char *pattern) {
+    struct diag_at at = { .file = pattern };
+    struct str fixed = fixed_part(str_from(pattern));
+    char *path = mem_strndup(fixed.ptr, fixed.len);
+    bool has_gone = fixed.len > 0 && access(path, F_OK) != 0;
+    if (loader->options->is_reload && has_gone) {
+        diag_add(loader->diags, DIAG_ERROR, at, "%s has gone; remove the pattern if that is meant",
+                 path);
+    } else {
+        diag_add(loader->diags, DIAG_WARNING, at, "no rule file matches");
+    }
+    mem_free(path);
+}
+
 static void expand_pattern(struct rules_loader *loader,
                            const char *pattern,
                            struct path_list *list) {
     struct diag_at at = { .file = pattern };
     glob_t found = { 0 };
-    int rc = glob(pattern, GLOB_ERR, NULL, &found);
+    int rc = glob(pattern, 0, on_glob_error, &found);
     if (rc == GLOB_NOMATCH) {
-        diag_add(loader->diags, DIAG_WARNING, at, "no rule file matches");
+        report_no_match(loader, pattern);
     } else if (rc != 0) {
         struct err err = ERR_INIT;
         (void)err_set_errno(&err, ERR_IO, errno, "cannot look for rule files");

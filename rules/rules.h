@@ -33,14 +33,16 @@ struct rules_load_options {
     struct promql_features features;
     const char *external_url;      /* NULL = ""; no trailing slash; for templates and links */
     struct labels external_labels; /* for templates, and added to what the sink is handed */
+    bool is_reload;                /* a directory or file that has gone is an error, not a warning:
+                                      it must not silently end the rules that are running */
 };
 
 /* The parsed content of all rule files; immutable. */
 struct rule_set;
 
 /*
- * Read every file the patterns name (glob(7); a pattern that names nothing is a warning) and check
- * it completely: YAML, structure, expressions, template syntax, names. False when any error was
+ * Read every file the patterns name (glob(7); one that names nothing is a warning) and check it
+ * completely: YAML, structure, expressions, template syntax, names. False when any error was
  * added to `diags`; then *ret is NULL. Warnings (duplicate rules …) do not make it fail.
  */
 WARN_UNUSED bool rules_load(const char *const *patterns,

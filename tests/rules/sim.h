@@ -85,7 +85,7 @@ const char *sim_query_at(struct sim *sim, const char *query, int64_t t_ms);
 
 /* All alerts of the snapshot, "alertname{labels} pending|…". */
 const char *sim_alerts(struct sim *sim);
-/* The only group's only rule or the index-th of all, of a fresh snapshot kept until the next call. */
+/* The index-th rule of all groups, of a fresh snapshot that is kept until the next call. */
 const struct rule_view *sim_rule(struct sim *sim, size_t index);
 const struct alert_view *sim_alert(struct sim *sim, size_t rule, size_t alert);
 /* What was handed over since the last call: "F name{…}@+SECONDS" per alert, relative to base_ms. */

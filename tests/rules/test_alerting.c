@@ -270,15 +270,20 @@ static void test_labels(void **state) {
 
 /* The value is no identity, unless a label says so. */
 static void test_identity_after_templates(void **state) {
+    static const char yaml[] = "groups:\n"
+                               "- name: g\n"
+                               "  rules:\n"
+                               "  - alert: Down\n"
+                               "    expr: up == 0\n"
+                               "    for: 1m\n"
+                               "    labels: {v: '{{ $value }}'}\n"
+                               "  - alert: Steady\n"
+                               "    expr: x > 0\n"
+                               "    for: 1m\n"
+                               "    annotations: {v: '{{ $value }}'}\n";
     struct sim sim;
     sim_init(&sim);
-    sim_rules(
-        &sim,
-        RULE(
-            "    for: 1m\n    labels: {v: '{{ $value }}'}\n") "  - alert: Steady\n"
-                                                              "    expr: x > 0\n"
-                                                              "    for: 1m\n"
-                                                              "    annotations: {v: '{{ $value }}'}\n");
+    sim_rules(&sim, yaml);
     sim_set(&sim, "up", NULL, 0);
     sim_set(&sim, "x", NULL, 1);
     (void)sim_step(&sim);

@@ -62,8 +62,8 @@ static void test_data(void **state) {
 static void test_queries(void **state) {
     static const struct expand_case cases[] = {
         { "{{ query \"q{instance=\\\"a\\\"}\" | first | value }}", "11" },
-        { "{{ range query \"q\" | sortByLabel \"instance\" }}{{ .Labels.instance }}:{{ .Value }};{{ "
-          "end }}",
+        { "{{ range query \"q\" | sortByLabel \"instance\" }}"
+          "{{ .Labels.instance }}:{{ .Value }};{{ end }}",
           "a:11;b:21;" },
         { "{{ range query \"sort_desc(q)\" }}{{ label \"instance\" . }}:{{ value . }};{{ end }}",
           "b:21;a:11;" },
@@ -102,6 +102,7 @@ static void test_functions(void **state) {
         { "{{ define \"x\" }}{{ tmpl \"x\" . }}{{ end }}{{ tmpl \"x\" . }}",
           "<error expanding template: " },
         { "{{ tmpl \"none\" . }}", "<error expanding template: " },
+        { "{{ printf \"%70000d\" 1 }}", "<error expanding template: " },
         { "{{ label \"a\" 1 }}", "<error expanding template: " },
         { "{{ first \"a\" }}", "<error expanding template: " },
     };

@@ -272,6 +272,33 @@ static void test_globs(void **state) {
     assert_int_equal(rmdir(dir), 0);
 }
 
+/* What has gone refuses a reload, and is worth a word at the first start. */
+static void test_gone(void **state) {
+    static const struct {
+        const char *pattern;
+        bool is_gone;
+    } cases[] = {
+        { "/tmp/tocsin-no-such-dir/*.yml", true }, { "/tmp/tocsin-no-such-dir/a/*.yml", true },
+        { "/tmp/tocsin-no-such-file.yml", true },  { "tocsin-no-such-dir/*.yml", true },
+        { "/tmp/tocsin-no-such-*.yml", false },    { "tocsin-no-such-*.yml", false },
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        for (int is_reload = 0; is_reload < 2; is_reload++) {
+            struct diag_list diags;
+            struct rules_load_options options = { .is_reload = is_reload == 1 };
+            struct rule_set *set = NULL;
+            diag_list_init(&diags);
+            bool is_ok = rules_load(&cases[i].pattern, 1, &options, &set, &diags);
+            assert_int_equal(is_ok, !(options.is_reload && cases[i].is_gone));
+            assert_int_equal(diags.count, 1);
+            assert_string_equal(diags.items[0].file, cases[i].pattern);
+            rule_set_destroy(set);
+            diag_list_finish(&diags);
+        }
+    }
+}
+
 /* ---- upstream's files ---- */
 
 static bool load_file(const char *path, struct buf *findings) {
@@ -436,10 +463,11 @@ static void test_seed_block(void **state) {
 
 int main(void) {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_accepted),       cmocka_unit_test(test_structure),
-        cmocka_unit_test(test_rules),          cmocka_unit_test(test_expression_positions),
-        cmocka_unit_test(test_templates),      cmocka_unit_test(test_globs),
-        cmocka_unit_test(test_upstream_files), cmocka_unit_test(test_seed_block),
+        cmocka_unit_test(test_accepted),   cmocka_unit_test(test_structure),
+        cmocka_unit_test(test_rules),      cmocka_unit_test(test_expression_positions),
+        cmocka_unit_test(test_templates),  cmocka_unit_test(test_globs),
+        cmocka_unit_test(test_gone),       cmocka_unit_test(test_upstream_files),
+        cmocka_unit_test(test_seed_block),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

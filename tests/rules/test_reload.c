@@ -194,7 +194,7 @@ static void test_removed_group(void **state) {
     sim_finish(&sim);
 }
 
-/* A recording rule whose expression was edited: what it no longer gives ends, the rest has no gap. */
+/* A recording rule with an edited expression: what it no longer gives ends, the rest has no gap. */
 static void test_edited_recording_rule(void **state) {
     struct sim sim;
     static const char *const job_b[] = { "job", "b", NULL };

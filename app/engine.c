@@ -128,7 +128,7 @@ static bool load_rules(struct engine *engine, struct loaded *loaded, struct diag
         .features = engine->features,
         .external_url = engine->external_url,
         .external_labels = config->external_labels,
-        .is_reload = engine->rules != NULL,
+        .is_reload = engine->is_started,
     };
     bool is_ok =
         rules_load((const char *const *)globs.items, globs.count, &load, &loaded->rules, diags);

@@ -65,20 +65,6 @@ const struct option_spec option_specs[] = {
 };
 const size_t option_spec_count = ARRAY_LEN(option_specs);
 
-void string_list_add(struct string_list *list, struct str text) {
-    list->items = vec_grow(list->items, &list->cap, list->count + 2, sizeof(list->items[0]));
-    list->items[list->count++] = mem_strndup(text.ptr, text.len);
-    list->items[list->count] = NULL;
-}
-
-void string_list_finish(struct string_list *list) {
-    for (size_t i = 0; i < list->count; i++) {
-        mem_free(list->items[i]);
-    }
-    mem_free(list->items);
-    *list = (struct string_list){ 0 };
-}
-
 void option_env_name(const char *flag, struct buf *out) {
     buf_cstr(out, "TOCSIN_");
     for (const char *c = flag; *c != '\0'; c++) {

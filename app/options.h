@@ -8,12 +8,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/log.h"
-
-struct string_list {
-    char **items; /* count entries and a NULL */
-    size_t count;
-    size_t cap;
-};
+#include "base/string_list.h"
 
 struct options {
     struct string_list config_files;
@@ -93,6 +88,3 @@ void option_print_value(const struct options *options,
 
 /* The flags as the help text. */
 void options_help(struct buf *out);
-
-void string_list_add(struct string_list *list, struct str text);
-void string_list_finish(struct string_list *list);

@@ -19,19 +19,6 @@
 
 /* ---- lists ---- */
 
-void string_list_finish(struct string_list *list) {
-    for (size_t i = 0; i < list->count; i++) {
-        mem_free(list->items[i]);
-    }
-    mem_free(list->items);
-    *list = (struct string_list){ .count = 0 };
-}
-
-void string_list_add(struct string_list *list, char *item) {
-    list->items = mem_realloc(list->items, (list->count + 1) * sizeof(list->items[0]));
-    list->items[list->count++] = item;
-}
-
 void named_strings_finish(struct named_strings *items, size_t count) {
     for (size_t i = 0; i < count; i++) {
         mem_free(items[i].name);
@@ -67,7 +54,7 @@ void string_list_decode(struct yaml_decode *ctx, const struct yaml_node *node, v
         if (node->items[i]->kind != YAML_SCALAR) {
             yaml_error(ctx, node->items[i], DIAG_ERROR, "must be a string");
         } else {
-            string_list_add(list, scalar_dup(node->items[i]));
+            string_list_take(list, scalar_dup(node->items[i]));
         }
     }
 }
@@ -191,7 +178,7 @@ static void patterns_decode(struct yaml_decode *ctx, const struct yaml_node *nod
         if (item->kind != YAML_SCALAR || !is_discovery_file(item->scalar.ptr)) {
             yaml_error(ctx, item, DIAG_ERROR, "must be a path that ends in .json, .yml or .yaml");
         } else {
-            string_list_add(patterns, path_resolve(ctx, item));
+            string_list_take(patterns, path_resolve(ctx, item));
         }
     }
 }

@@ -2,12 +2,8 @@
 #pragma once
 
 #include "base/http.h"
+#include "base/string_list.h"
 #include "ingest/ingest.h"
-
-struct string_list {
-    char **items;
-    size_t count;
-};
 
 struct named_strings {
     char *name;
@@ -90,8 +86,6 @@ struct ingest_scrape_configs {
 
 void scrape_config_unref(struct scrape_config *config); /* NULL ok */
 
-void string_list_finish(struct string_list *list);
-void string_list_add(struct string_list *list, char *item); /* takes */
 void named_strings_finish(struct named_strings *items, size_t count);
 void target_group_finish(struct target_group *group);
 

@@ -136,6 +136,8 @@ bool events_create(struct ingest *ingest,
         events_destroy(events);
         return false;
     }
+    /* The point before us may have been sampled by the process that ran then. */
+    events->last_step_ms = now_ms - now_ms % filled.step_ms;
     events_publish(events);
     *ret = events;
     return true;

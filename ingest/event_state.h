@@ -122,7 +122,7 @@ struct events {
     size_t dirty_worker_cap;
     struct marks marks;
     struct sampler sampler; /* series computed at every step: up, sums over workers */
-    int64_t last_step_ms;   /* newest point of the grid that was sampled; 0 = none */
+    int64_t last_step_ms;   /* newest point of the grid that is done */
     int64_t last_tick_ms;
     struct metric *capped;  /* label values turned into "other" */
     struct metric *dropped; /* labels not on the list */

@@ -121,7 +121,8 @@ struct notify_options {
 
 struct notify;
 
-/* Restores all state from the store. ERR_CORRUPT names the row; ERR_IO. */
+/* Restores all state from the store. Rows that fail their checksum are logged, counted and left
+ * alone. ERR_INVALID when rows were written by a newer program; ERR_IO. */
 WARN_UNUSED bool notify_create(const struct notify_options *options,
                                struct notify **ret,
                                struct err *err);
@@ -136,8 +137,9 @@ void notify_stop(struct notify *notify, int64_t grace_ms);
 /* Hand this to rules. Valid as long as the notifier. */
 struct alert_sink notify_alert_sink(struct notify *notify);
 
-/* Take a new configuration: groups keep their timers and their log where route and receiver still
- * exist; messages already in the outbox go out through the receiver of the same name. */
+/* Take a new configuration, in force from the next tick: groups keep their timers and their log
+ * where route and receiver still exist; messages already in the outbox go out through the
+ * integration of the same name, or become dead letters when there is none. */
 void notify_reload(struct notify *notify, struct notify_config *config);
 
 /*
@@ -249,8 +251,8 @@ WARN_UNUSED bool notify_inbox_list(struct notify *notify,
 
 /* ---- proving a channel ---- */
 
-/* Queue one test message for every integration of the receiver (marked [TEST]). ERR_NOT_FOUND.
- * Durable when it returns true. */
+/* Queue one test message for every integration of the receiver (marked [TEST]); the notifier's next
+ * tick saves and sends it. ERR_NOT_FOUND. */
 WARN_UNUSED bool notify_check_receiver(struct notify *notify,
                                        const char *receiver,
                                        int64_t now_ms,

@@ -3,9 +3,9 @@
  *
  * Snapshots. A series remembers how many samples it had before the newest commit that touched it
  * (seq_before, lsn_last). That serves every reader but those that have been open for longer than
- * one commit; while such readers exist, older (lsn, seq before) pairs are kept in `history`, a small
- * slab block of its own, and forgotten at the first append after they closed. Counters wrap; only
- * differences within the unsealed chunks matter.
+ * one commit; while such readers exist, older (lsn, seq before) pairs are kept in `history`, a
+ * small slab block of its own, and forgotten at the first append after they closed. Counters wrap;
+ * only differences within the unsealed chunks matter.
  */
 #include <assert.h>
 
@@ -13,7 +13,8 @@
 
 #define PAYLOAD_BYTES_MIN 32
 
-/* Worst case 120 × 20 bytes; a chunk is closed early when another sample might not fit a slab block. */
+/* Worst case 120 × 20 bytes; a chunk is closed early when another sample might not fit a slab
+ * block. */
 #define PAYLOAD_BYTES_MAX (SLAB_BYTES_MAX - sizeof(struct chunk))
 
 struct history_entry {

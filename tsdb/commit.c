@@ -1,8 +1,8 @@
 /*
  * Group commit. The committer takes every batch that waits and makes them one LMDB transaction:
  *
- *   judge    verdict per sample, in order, against the newest sample of its series; what is accepted
- *            moves the series' last time and value, with an undo entry
+ *   judge    verdict per sample, in order, against the newest sample of its series; what is
+ *            accepted moves the series' last time and value, with an undo entry
  *   write    one journal record with the accepted samples and the definitions of series the disk
  *            does not know yet, plus table and metadata changes; commit = fsync
  *   publish  the samples go to the head under the new LSN, then visible_lsn moves: readers see the
@@ -19,9 +19,8 @@
 #include "tsdb/bytes.h"
 #include "tsdb/db.h"
 
-#define GROUP_BYTES_MAX ((size_t)8 << 20) /* of batches in one commit; one batch may be larger */
-#define TRIM_PARTS_MAX  1024              /* journal parts deleted per commit */
-#define STRIPE_HOLD_MAX 256               /* samples appended per stripe lock */
+#define TRIM_PARTS_MAX  1024 /* journal parts deleted per commit */
+#define STRIPE_HOLD_MAX 256  /* samples appended per stripe lock */
 
 struct undo {
     struct series *series;
@@ -322,7 +321,7 @@ static void publish(struct group *group, uint64_t lsn) {
 
 /* ---- a group ---- */
 
-static void finish_batch(struct tsdb_batch *batch) {
+void batch_finish(struct tsdb_batch *batch) {
     struct tsdb *db = batch->db;
     const struct tsdb_commit_result *result = &batch->result;
     if (result->is_durable) {
@@ -392,7 +391,7 @@ static void retry_state_only(struct group *group, struct err *err) {
     bool is_other = kept > 0 && kept < group->batch_count;
     group->batch_count = kept;
     if (is_other) {
-        (void)try_group(group, err); /* run_group() looks at what became durable */
+        (void)try_group(group, err); /* group_run() looks at what became durable */
     }
 }
 
@@ -438,7 +437,7 @@ static void commit_group(struct group *group) {
     }
 }
 
-static void run_group(struct group *group, struct tsdb_batch *list) {
+void group_run(struct group *group, struct tsdb_batch *list) {
     struct tsdb *db = group->db;
     int64_t start_ns = clock_mono_ns(db->clock);
     pthread_mutex_lock(&db->apply);
@@ -451,146 +450,22 @@ static void run_group(struct group *group, struct tsdb_batch *list) {
     metric_observe(db->metrics.commit_seconds, (double)(clock_mono_ns(db->clock) - start_ns) / 1e9);
     while (list != NULL) {
         struct tsdb_batch *next = list->next;
-        finish_batch(list);
+        batch_finish(list);
         list = next;
     }
 }
 
-/* ---- the thread ---- */
-
-/* Take what waits, up to GROUP_BYTES_MAX; blocks until there is work. False: closing and drained. */
-static bool take_batches(struct tsdb *db, struct tsdb_batch **ret) {
-    pthread_mutex_lock(&db->queue_lock);
-    while (db->queue_first == NULL && !db->is_closing &&
-           (db->trim_lsn <= db->trimmed_lsn || db->is_latched || db->is_no_space)) {
-        pthread_cond_wait(&db->queue_cond, &db->queue_lock);
-    }
-    bool has_work = db->queue_first != NULL || !db->is_closing;
-    struct tsdb_batch *first = db->queue_first;
-    struct tsdb_batch *last = NULL;
-    size_t bytes = 0;
-    for (struct tsdb_batch *at = first; at != NULL; at = at->next) {
-        bytes += at->bytes;
-        if (last != NULL && bytes > GROUP_BYTES_MAX) {
-            break;
-        }
-        last = at;
-    }
-    if (last != NULL) {
-        db->queue_first = last->next;
-        last->next = NULL;
-        if (db->queue_first == NULL) {
-            db->queue_last = NULL;
-        }
-    }
-    pthread_mutex_unlock(&db->queue_lock);
-    *ret = first;
-    return has_work;
+struct group *group_create(struct tsdb *db) {
+    struct group *group = mem_calloc(1, sizeof(*group));
+    group->db = db;
+    journal_record_init(&group->record);
+    return group;
 }
 
-static void *committer_main(void *arg) {
-    struct group group = { .db = arg };
-    journal_record_init(&group.record);
-    struct tsdb_batch *list;
-    while (take_batches(group.db, &list)) {
-        run_group(&group, list);
-    }
-    journal_record_finish(&group.record);
-    mem_free(group.batches);
-    mem_free(group.undos);
-    mem_free(group.accepted);
-    return NULL;
-}
-
-bool committer_start(struct tsdb *db, struct err *err) {
-    int rc = pthread_create(&db->committer, NULL, committer_main, db);
-    if (rc != 0) {
-        return err_set_errno(err, ERR_IO, rc, "starting the committer");
-    }
-    db->has_committer = true;
-    return true;
-}
-
-void committer_stop(struct tsdb *db) {
-    pthread_mutex_lock(&db->queue_lock);
-    db->is_closing = true;
-    pthread_cond_signal(&db->queue_cond);
-    pthread_mutex_unlock(&db->queue_lock);
-    if (db->has_committer) {
-        pthread_join(db->committer, NULL);
-        db->has_committer = false;
-    }
-}
-
-void committer_wake(struct tsdb *db) {
-    pthread_mutex_lock(&db->queue_lock);
-    pthread_cond_signal(&db->queue_cond);
-    pthread_mutex_unlock(&db->queue_lock);
-}
-
-/* ---- handing over ---- */
-
-void tsdb_commit(struct tsdb_batch *batch, tsdb_committed_fn done, void *ctx) {
-    struct tsdb *db = batch->db;
-    batch->done = done;
-    batch->ctx = ctx;
-    batch->bytes = sizeof(*batch) + batch->sample_count * sizeof(batch->samples[0]) +
-                   batch->kv_ops.len + batch->metadata.len;
-    db->pending_bytes += batch->bytes;
-    pthread_mutex_lock(&db->queue_lock);
-    bool is_late = db->is_closing || db->is_read_only;
-    if (!is_late) {
-        if (db->queue_last == NULL) {
-            db->queue_first = batch;
-        } else {
-            db->queue_last->next = batch;
-        }
-        db->queue_last = batch;
-        pthread_cond_signal(&db->queue_cond);
-    }
-    pthread_mutex_unlock(&db->queue_lock);
-    if (is_late) {
-        err_set(&batch->result.err, ERR_UNAVAILABLE, "the store is closing");
-        finish_batch(batch);
-    }
-}
-
-struct waiter {
-    pthread_mutex_t lock;
-    pthread_cond_t cond;
-    bool is_done;
-    struct tsdb_commit_result result;
-};
-
-static void wake_waiter(void *ctx, const struct tsdb_commit_result *result) {
-    struct waiter *waiter = ctx;
-    pthread_mutex_lock(&waiter->lock);
-    waiter->result = *result;
-    waiter->result.outcomes = NULL;
-    waiter->is_done = true;
-    pthread_cond_signal(&waiter->cond);
-    pthread_mutex_unlock(&waiter->lock);
-}
-
-bool tsdb_commit_blocking(struct tsdb_batch *batch,
-                          struct tsdb_commit_result *ret_result,
-                          struct err *err) {
-    struct waiter waiter = { .is_done = false };
-    pthread_mutex_init(&waiter.lock, NULL);
-    pthread_cond_init(&waiter.cond, NULL);
-    tsdb_commit(batch, wake_waiter, &waiter);
-    pthread_mutex_lock(&waiter.lock);
-    while (!waiter.is_done) {
-        pthread_cond_wait(&waiter.cond, &waiter.lock);
-    }
-    pthread_mutex_unlock(&waiter.lock);
-    pthread_cond_destroy(&waiter.cond);
-    pthread_mutex_destroy(&waiter.lock);
-    if (ret_result != NULL) {
-        *ret_result = waiter.result;
-    }
-    if (!waiter.result.is_durable) {
-        *err = waiter.result.err;
-    }
-    return waiter.result.is_durable;
+void group_destroy(struct group *group) {
+    journal_record_finish(&group->record);
+    mem_free(group->batches);
+    mem_free(group->undos);
+    mem_free(group->accepted);
+    mem_free(group);
 }

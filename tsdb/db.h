@@ -1,9 +1,10 @@
 /*
  * The inside of struct tsdb, shared by the files of this folder.
  *
- * Threads: callers · committer (journal writer, appends to the head) · store thread (store writer,
- * frees head memory). Locks, outermost first: maintain → apply → series → shard → index_lock → stripe; leaves
- * (nothing is taken while they are held): queue, queriers, metadata, aliases, health, env gates.
+ * Threads: callers · committer (journal writer, appends to the head) · store thread (store
+ * writer, frees head memory). Locks, outermost first: maintain → apply → series → shard →
+ * index_lock → stripe; leaves (nothing is taken while they are held): queue, queriers, metadata,
+ * aliases, health, env gates.
  */
 #pragma once
 
@@ -224,11 +225,22 @@ bool db_check_space(struct tsdb *db);
 
 /* ---- commit.c ---- */
 
+struct group; /* the committer's working memory */
+struct group *group_create(struct tsdb *db);
+void group_destroy(struct group *group);
+/* Judge, write and publish the list (or, when it is NULL, trim the journal); calls back and frees
+ * every batch. On the committer thread. */
+void group_run(struct group *group, struct tsdb_batch *list);
+/* Count, call back and free a batch whose result is set. */
+void batch_finish(struct tsdb_batch *batch);
+
+/* ---- committer.c ---- */
+
 WARN_UNUSED bool committer_start(struct tsdb *db, struct err *err);
 void committer_stop(struct tsdb *db); /* after the last batch */
 void committer_wake(struct tsdb *db);
 
-/* Append a committed sample to the head; used by the committer and by recovery. */
+/* Widen the range of times stored; used by the committer and by recovery. */
 void db_note_time(struct tsdb *db, int64_t t_min_ms, int64_t t_max_ms);
 
 /* ---- recover.c ---- */

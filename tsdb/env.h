@@ -5,7 +5,8 @@
  * Rules kept here: default sync mode (never MDB_NOSYNC, MDB_NOMETASYNC, MDB_WRITEMAP); MDB_NOTLS;
  * the map is resized only while this process has no transaction open (`gate`); dead readers of
  * other processes are cleared at open and by env_check_readers().
- * Threads: reading from any; one writer at a time (LMDB's own lock), on one thread from begin to end.
+ * Threads: reading from any; one writer at a time (LMDB's own lock), on one thread from begin to
+ * end.
  */
 #pragma once
 

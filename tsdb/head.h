@@ -17,8 +17,8 @@
  *   3. A chunk is freed only after the store holds it and every open querier sees all of it.
  *   4. Within a series chunks and windows ascend in time.
  *
- * Locks, in this order: apply (db.h) → shard → index_lock → stripe. A series struct stays mapped
- * while index_lock is held (shared), or apply.
+ * Locks, in this order: apply (db.h) → shard → index_lock → stripe. A series struct stays
+ * mapped while index_lock is held (shared), or apply.
  */
 #pragma once
 

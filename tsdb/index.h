@@ -2,10 +2,11 @@
  * The index of the head: interned symbols, interned label pairs, one ascending list of series
  * handles per pair, and the values of every label name.
  *
- * Terms  symbol = a label name or value, interned; pair = (name symbol, value symbol), numbered from
- *        1; posting = a series handle in a pair's list. Handles are added in ascending order only.
- * Life   a pair lives while its list is not empty, a symbol while a pair uses it. Strings of dropped
- *        symbols are kept until index_release() says that nobody can still point at them.
+ * Terms  symbol = a label name or value, interned; pair = (name symbol, value symbol), numbered
+ *        from 1; posting = a series handle in a pair's list. Handles are added in ascending order
+ *        only.
+ * Life   a pair lives while its list is not empty, a symbol while a pair uses it. Strings of
+ *        dropped symbols are kept until index_release() says that nobody can still point at them.
  * Hash   every table is keyed with a per-process seed.
  * Threads: none of its own; head.c guards it with index_lock.
  */

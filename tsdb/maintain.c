@@ -1,7 +1,7 @@
 /*
  * The store thread: every two seconds it looks at what there is to do. Sealing runs when enough
- * chunks were closed, when a window ended or when the journal grew too long; indexing, retention and
- * eviction follow when a window ended.
+ * chunks were closed, when a window ended or when the journal grew too long; indexing, retention
+ * and eviction follow when a window ended.
  */
 #include <errno.h>
 #include <time.h>
@@ -62,10 +62,13 @@ bool store_write(struct tsdb *db,
 /* What one run does. The maintain lock is held. */
 static bool maintain_locked(struct tsdb *db, const struct seal_limits *limits, struct err *err) {
     bool is_new_window = limits->end_window > db->maintained_window;
-    if (!seal_chunks(db, limits, err) || !window_index_all(db, limits->end_window, err)) {
+    if (!seal_chunks(db, limits, err)) {
         return false;
     }
-    if (!retention_apply(db, err)) {
+    /* Damage in one window's index must not keep retention from making room. */
+    bool is_indexed = window_index_all(db, limits->end_window, err);
+    struct err other = ERR_INIT;
+    if (!retention_apply(db, is_indexed ? err : &other) || !is_indexed) {
         return false;
     }
     if (is_new_window) {

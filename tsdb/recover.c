@@ -2,14 +2,15 @@
  * Opening: what the disk knows becomes the head again.
  *
  *   1. the store's state: window width, next id, applied LSN
- *   2. series with rows no window index covers (table pending) enter the head, so that they are found
+ *   2. series with rows no window index covers (table pending) enter the head, so that they are
+ *      found
  *   3. the journal from the applied LSN on: definitions enter the head, samples are appended unless
- *      they are sealed already, which shows by their time: within a series time ascends, so a sample
- *      at or before the newest sealed one of its series is in the store
+ *      they are sealed already, which shows by their time: within a series time ascends, so a
+ *      sample at or before the newest sealed one of its series is in the store
  *
- * Idempotent: it writes nothing but the initial rows of a fresh directory. The journal's snapshot is
- * taken before the store's, so a live writer beside a read-only opening cannot hide samples between
- * the two.
+ * Idempotent: it writes nothing but the initial rows of a fresh directory. The journal's snapshot
+ * is taken before the store's, so a live writer beside a read-only opening cannot hide samples
+ * between the two.
  */
 #include <assert.h>
 #include <inttypes.h>

@@ -1,7 +1,8 @@
 /*
- * Postings rows: window, name, value, part → ids. Values longer than VALUE_KEY_BYTES keep their
- * prefix and hash in the key; name and value stand in full in every row, which is what is believed.
- * Values of a name are in byte order as far as the key holds them, so a prefix is a range.
+ * Reading postings rows: window, name, value, part → ids. Values longer than POSTING_VALUE_BYTES
+ * keep their prefix and hash in the key; name and value stand in full in every row, which is what
+ * is believed. Values of a name are in byte order as far as the key holds them, so a prefix is a
+ * range.
  */
 #include "tsdb/window.h"
 
@@ -14,18 +15,11 @@
 #include "tsdb/bytes.h"
 #include "tsdb/querier.h"
 
-#define ROW_VERSION     1
-#define VALUE_KEY_BYTES 160
-#define KEY_BYTES_MAX   (8 + 2 + LABEL_NAME_BYTES_MAX + VALUE_KEY_BYTES + 8 + 4)
-#define PART_IDS_MAX    8192
-#define ROUND_IDS_MAX   16384             /* pending rows indexed per round */
-#define SLICE_BYTES_MAX ((size_t)3 << 20) /* written per transaction */
-
-static_assert(KEY_BYTES_MAX <= 511, "LMDB's longest key");
+static_assert(POSTING_KEY_MAX <= 511, "LMDB's longest key");
 
 /* ---- keys and rows ---- */
 
-static size_t name_key(uint8_t key[KEY_BYTES_MAX], int64_t window, struct str name) {
+static size_t name_key(uint8_t key[POSTING_KEY_MAX], int64_t window, struct str name) {
     assert(name.len <= LABEL_NAME_BYTES_MAX);
     store_key_window(key, window);
     bytes_put_be16(key + 8, (uint16_t)name.len);
@@ -34,12 +28,12 @@ static size_t name_key(uint8_t key[KEY_BYTES_MAX], int64_t window, struct str na
 }
 
 /* Without the part number. */
-static size_t value_key(uint8_t key[KEY_BYTES_MAX],
-                        int64_t window,
-                        struct str name,
-                        struct str value) {
+size_t posting_key(uint8_t key[POSTING_KEY_MAX],
+                   int64_t window,
+                   struct str name,
+                   struct str value) {
     size_t len = name_key(key, window, name);
-    size_t kept = value.len <= VALUE_KEY_BYTES ? value.len : VALUE_KEY_BYTES;
+    size_t kept = value.len <= POSTING_VALUE_BYTES ? value.len : POSTING_VALUE_BYTES;
     memcpy(key + len, value.ptr, kept);
     len += kept;
     if (kept < value.len) {
@@ -67,7 +61,7 @@ static bool parse_row(MDB_val key, MDB_val row, struct posting_row *ret, struct 
     ret->value = reader_str(&reader);
     ret->count = reader_uvarint(&reader);
     ret->ids = reader;
-    return (!reader.is_bad && version == ROW_VERSION) ||
+    return (!reader.is_bad && version == POSTING_ROW_VERSION) ||
            err_set(err, ERR_CORRUPT, "store: a row of table postings is malformed");
 }
 
@@ -83,14 +77,8 @@ static bool add_ids(struct posting_row *row, struct idset *out, struct err *err)
 
 /* ---- walking ---- */
 
-struct walk {
-    struct store *store;
-    MDB_txn *txn;
-    int64_t window;
-};
-
 /* Calls visit for every row whose key starts with `prefix` until it returns false. */
-static bool walk_rows(const struct walk *walk,
+static bool walk_rows(const struct posting_walk *walk,
                       struct str prefix,
                       struct str start,
                       bool (*visit)(void *ctx, struct posting_row *row, struct err *err),
@@ -138,20 +126,20 @@ static bool collect_row(void *ctx, struct posting_row *row, struct err *err) {
     return !is_wanted || add_ids(row, collect->out, err);
 }
 
-static bool collect_value(const struct walk *walk,
-                          struct str name,
-                          struct str value,
-                          struct idset *out,
-                          struct err *err) {
+bool posting_collect(const struct posting_walk *walk,
+                     struct str name,
+                     struct str value,
+                     struct idset *out,
+                     struct err *err) {
     if (name.len > LABEL_NAME_BYTES_MAX) {
         return true;
     }
-    uint8_t key[KEY_BYTES_MAX];
-    struct str prefix = str_n((const char *)key, value_key(key, walk->window, name, value));
+    uint8_t key[POSTING_KEY_MAX];
+    struct str prefix = str_n((const char *)key, posting_key(key, walk->window, name, value));
     struct collect collect = { .name = name, .value = value, .out = out };
     /* Longer values that start with this one share the prefix: leave when they begin. */
     for (uint32_t part = 0;; part++) {
-        uint8_t exact[KEY_BYTES_MAX];
+        uint8_t exact[POSTING_KEY_MAX];
         memcpy(exact, key, prefix.len);
         bytes_put_be32(exact + prefix.len, part);
         MDB_val mdb_key = { .mv_size = prefix.len + 4, .mv_data = exact };
@@ -175,15 +163,15 @@ static bool collect_ids(void *ctx,
                         bool is_inverse,
                         struct idset *out,
                         struct err *err) {
-    const struct walk *walk = ctx;
+    const struct posting_walk *walk = ctx;
     if (matcher->type == MATCH_EQ && !is_inverse) {
-        return collect_value(walk, matcher->name, matcher->value, out, err);
+        return posting_collect(walk, matcher->name, matcher->value, out, err);
     }
     size_t literal_count;
     const struct str *literals = match_literals(matcher, &literal_count);
     if (literals != NULL && !is_inverse) {
         for (size_t i = 0; i < literal_count; i++) {
-            if (!collect_value(walk, matcher->name, literals[i], out, err)) {
+            if (!posting_collect(walk, matcher->name, literals[i], out, err)) {
                 return false;
             }
         }
@@ -192,10 +180,10 @@ static bool collect_ids(void *ctx,
     if (matcher->name.len > LABEL_NAME_BYTES_MAX) {
         return true;
     }
-    uint8_t key[KEY_BYTES_MAX];
+    uint8_t key[POSTING_KEY_MAX];
     size_t len = name_key(key, walk->window, matcher->name);
     struct str literal = match_prefix(matcher, is_inverse);
-    size_t kept = literal.len < VALUE_KEY_BYTES ? literal.len : VALUE_KEY_BYTES;
+    size_t kept = literal.len < POSTING_VALUE_BYTES ? literal.len : POSTING_VALUE_BYTES;
     memcpy(key + len, literal.ptr, kept);
     struct str prefix = str_n((const char *)key, len + kept);
     struct collect collect = {
@@ -208,7 +196,7 @@ static bool collect_ids(void *ctx,
 }
 
 static bool all_ids(void *ctx, struct idset *out, struct err *err) {
-    const struct walk *walk = ctx;
+    const struct posting_walk *walk = ctx;
     MDB_cursor *cursor;
     int rc = mdb_cursor_open(walk->txn, walk->store->dbis[STORE_ROWS], &cursor);
     if (rc != 0) {
@@ -236,7 +224,7 @@ bool window_match(struct store *store,
                   size_t count,
                   struct idset *out,
                   struct err *err) {
-    struct walk walk = { .store = store, .txn = txn, .window = window };
+    struct posting_walk walk = { .store = store, .txn = txn, .window = window };
     struct match_source source = { .ctx = &walk, .all = all_ids, .collect = collect_ids };
     struct idset ids;
     if (!match_series(&source, matchers, count, &ids, err)) {
@@ -273,9 +261,9 @@ bool window_visit(struct store *store,
                   void (*visit)(void *ctx, struct str text),
                   void *ctx,
                   struct err *err) {
-    struct walk walk = { .store = store, .txn = txn, .window = window };
+    struct posting_walk walk = { .store = store, .txn = txn, .window = window };
     struct visit visitor = { .visit = visit, .ctx = ctx, .name = name };
-    uint8_t key[KEY_BYTES_MAX];
+    uint8_t key[POSTING_KEY_MAX];
     if (name.len > LABEL_NAME_BYTES_MAX) {
         return true;
     }
@@ -283,236 +271,4 @@ bool window_visit(struct store *store,
     size_t len = name.len == 0 ? 8 : name_key(key, window, name);
     struct str prefix = str_n((const char *)key, len);
     return walk_rows(&walk, prefix, prefix, visit_row, &visitor, err);
-}
-
-/* ---- indexing ---- */
-
-struct posting {
-    struct str name;
-    struct str value;
-    uint64_t id;
-};
-
-struct indexing {
-    struct tsdb *db;
-    int64_t window;
-    struct arena arena;
-    uint64_t *ids; /* pending rows of this round */
-    size_t id_count;
-    size_t id_cap;
-    struct posting *postings;
-    size_t posting_count;
-    size_t posting_cap;
-    size_t next; /* posting to write next */
-    size_t slice_end;
-};
-
-static int compare_postings(const void *a, const void *b) {
-    const struct posting *x = a;
-    const struct posting *y = b;
-    int order = str_cmp(x->name, y->name);
-    if (order == 0) {
-        order = str_cmp(x->value, y->value);
-    }
-    return order != 0 ? order : (x->id > y->id) - (x->id < y->id);
-}
-
-/* The next pending rows of windows before end_window, all of one window. */
-static bool take_pending(struct indexing *indexing,
-                         MDB_txn *txn,
-                         int64_t end_window,
-                         struct err *err) {
-    struct store *store = &indexing->db->store;
-    indexing->id_count = 0;
-    MDB_cursor *cursor;
-    int rc = mdb_cursor_open(txn, store->dbis[STORE_PENDING], &cursor);
-    if (rc != 0) {
-        return env_fail(&store->env, err, rc, "reading table pending");
-    }
-    MDB_val key;
-    MDB_val row;
-    rc = mdb_cursor_get(cursor, &key, &row, MDB_FIRST);
-    while (rc == 0 && key.mv_size == STORE_KEY_ROW_BYTES && indexing->id_count < ROUND_IDS_MAX) {
-        int64_t window = bytes_be64_signed(key.mv_data);
-        if (window >= end_window || (indexing->id_count > 0 && window != indexing->window)) {
-            break;
-        }
-        indexing->window = window;
-        indexing->ids = vec_grow(indexing->ids, &indexing->id_cap, indexing->id_count + 1,
-                                 sizeof(indexing->ids[0]));
-        indexing->ids[indexing->id_count++] = bytes_be64((const uint8_t *)key.mv_data + 8);
-        rc = mdb_cursor_get(cursor, &key, &row, MDB_NEXT);
-    }
-    mdb_cursor_close(cursor);
-    return rc == 0 || rc == MDB_NOTFOUND || env_fail(&store->env, err, rc, "reading table pending");
-}
-
-static bool load_labels(struct indexing *indexing, MDB_txn *txn, uint64_t id, struct err *err) {
-    struct str body;
-    bool found;
-    struct labels labels;
-    if (!store_get_series(&indexing->db->store, txn, id, &body, &found, err)) {
-        return false;
-    }
-    if (!found || !labels_decode(arena_str(&indexing->arena, body), &indexing->arena, &labels)) {
-        return err_set(err, ERR_CORRUPT, "store: the labels of series %" PRIu64, id);
-    }
-    indexing->postings =
-        vec_grow(indexing->postings, &indexing->posting_cap, indexing->posting_count + labels.count,
-                 sizeof(indexing->postings[0]));
-    for (size_t i = 0; i < labels.count; i++) {
-        indexing->postings[indexing->posting_count++] = (struct posting){
-            .name = labels.items[i].name,
-            .value = labels.items[i].value,
-            .id = id,
-        };
-    }
-    return true;
-}
-
-static bool load_round(struct indexing *indexing, int64_t end_window, struct err *err) {
-    struct env *env = &indexing->db->store.env;
-    MDB_txn *txn;
-    arena_reset(&indexing->arena);
-    indexing->posting_count = 0;
-    indexing->next = 0;
-    if (!env_read_begin(env, &txn, err)) {
-        return false;
-    }
-    bool ok = take_pending(indexing, txn, end_window, err);
-    for (size_t i = 0; ok && i < indexing->id_count; i++) {
-        ok = load_labels(indexing, txn, indexing->ids[i], err);
-    }
-    env_read_end(env, txn);
-    if (ok && indexing->posting_count > 0) {
-        qsort(indexing->postings, indexing->posting_count, sizeof(indexing->postings[0]),
-              compare_postings);
-    }
-    return ok;
-}
-
-static int put_parts(const struct walk *walk,
-                     const struct posting *posting,
-                     const struct idset *ids,
-                     size_t *bytes) {
-    struct buf body;
-    buf_init(&body, SIZE_MAX);
-    uint8_t key[KEY_BYTES_MAX];
-    size_t key_len = value_key(key, walk->window, posting->name, posting->value);
-    int rc = 0;
-    size_t at = 0;
-    for (uint32_t part = 0; rc == 0 && at < ids->count; part++) {
-        size_t count = ids->count - at < PART_IDS_MAX ? ids->count - at : PART_IDS_MAX;
-        buf_reset(&body);
-        buf_putc(&body, ROW_VERSION);
-        buf_uvarint(&body, posting->name.len);
-        buf_str(&body, posting->name);
-        buf_uvarint(&body, posting->value.len);
-        buf_str(&body, posting->value);
-        buf_uvarint(&body, count);
-        uint64_t previous = 0;
-        for (size_t end = at + count; at < end; at++) {
-            buf_uvarint(&body, ids->ids[at] - previous);
-            previous = ids->ids[at];
-        }
-        bytes_put_be32(key + key_len, part);
-        struct str key_bytes = str_n((const char *)key, key_len + 4);
-        rc = store_put(walk->store, walk->txn, STORE_POSTINGS, key_bytes, buf_as_str(&body));
-        *bytes += body.len;
-    }
-    buf_finish(&body);
-    return rc;
-}
-
-/* One pair: what is stored united with the new ids. */
-static int put_pair(const struct walk *walk,
-                    const struct posting *postings,
-                    size_t count,
-                    size_t *bytes) {
-    struct idset ids = { 0 };
-    struct err err = ERR_INIT;
-    int rc = 0;
-    if (!collect_value(walk, postings[0].name, postings[0].value, &ids, &err)) {
-        /* A damaged row is replaced by what the series table says; the rest stays listed in rows. */
-        rc = err.code == ERR_CORRUPT ? 0 : MDB_BAD_TXN;
-    }
-    for (size_t i = 0; i < count; i++) {
-        idset_add(&ids, postings[i].id);
-    }
-    idset_normalize(&ids);
-    if (rc == 0) {
-        rc = put_parts(walk, &postings[0], &ids, bytes);
-    }
-    idset_finish(&ids);
-    return rc;
-}
-
-/* A slice of the round; the last one takes the pending rows away. */
-static int put_slice(void *ctx, struct store *store, MDB_txn *txn) {
-    struct indexing *indexing = ctx;
-    struct walk walk = { .store = store, .txn = txn, .window = indexing->window };
-    size_t bytes = 0;
-    int rc = 0;
-    size_t at = indexing->next;
-    while (rc == 0 && at < indexing->posting_count && bytes < SLICE_BYTES_MAX) {
-        const struct posting *first = &indexing->postings[at];
-        size_t count = 1;
-        while (at + count < indexing->posting_count && str_eq(first[count].name, first->name) &&
-               str_eq(first[count].value, first->value)) {
-            count++;
-        }
-        rc = put_pair(&walk, first, count, &bytes);
-        at += count;
-    }
-    indexing->slice_end = at;
-    for (size_t i = 0; rc == 0 && at == indexing->posting_count && i < indexing->id_count; i++) {
-        uint8_t key[STORE_KEY_ROW_BYTES];
-        store_key_row(key, indexing->window, indexing->ids[i]);
-        rc = store_del(store, txn, STORE_PENDING, str_n((const char *)key, sizeof(key)));
-    }
-    return rc;
-}
-
-/* The head need no longer answer for these rows. */
-static void release_head(struct indexing *indexing) {
-    struct head *head = &indexing->db->head;
-    int64_t t_after_ms = i64_floor_div(INT64_MAX, head->block_ms) <= indexing->window
-                             ? INT64_MAX
-                             : (indexing->window + 1) * head->block_ms;
-    struct idset ids = { .ids = indexing->ids, .count = indexing->id_count };
-    for (uint32_t handle = 1; handle < head->handle_end; handle++) {
-        pthread_rwlock_rdlock(&head->index_lock);
-        struct series *series = head_at(head, handle);
-        if (series != NULL && idset_contains(&ids, series->id)) {
-            head_cover(head, handle, series, t_after_ms);
-        }
-        pthread_rwlock_unlock(&head->index_lock);
-    }
-}
-
-static bool index_round(struct indexing *indexing, struct err *err) {
-    do {
-        if (!store_write(indexing->db, put_slice, indexing, "indexing a window", err)) {
-            return false;
-        }
-        indexing->next = indexing->slice_end;
-    } while (indexing->next < indexing->posting_count);
-    release_head(indexing);
-    return true;
-}
-
-bool window_index_all(struct tsdb *db, int64_t end_window, struct err *err) {
-    struct indexing indexing = { .db = db };
-    arena_init(&indexing.arena, SIZE_MAX);
-    bool ok;
-    do {
-        ok = load_round(&indexing, end_window, err);
-        if (ok && indexing.id_count > 0) {
-            ok = index_round(&indexing, err);
-        }
-    } while (ok && indexing.id_count > 0);
-    mem_free(indexing.ids);
-    mem_free(indexing.postings);
-    arena_finish(&indexing.arena);
-    return ok;
 }

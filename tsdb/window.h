@@ -1,10 +1,30 @@
 /*
  * The index of finished windows: postings rows in the store, so that series which left the head can
- * be selected. Reading is declared in querier.h (window_match, window_visit).
+ * be selected. What queries read of it is declared in querier.h (window_match, window_visit).
  */
 #pragma once
 
 #include "tsdb/db.h"
+
+#define POSTING_VALUE_BYTES 160 /* of a value in the key */
+#define POSTING_KEY_MAX     (8 + 2 + LABEL_NAME_BYTES_MAX + POSTING_VALUE_BYTES + 8 + 4)
+#define POSTING_ROW_VERSION 1
+
+struct posting_walk {
+    struct store *store;
+    MDB_txn *txn;
+    int64_t window;
+};
+
+/* The key of a pair's rows without the part number; returns its length. */
+size_t posting_key(uint8_t key[POSTING_KEY_MAX], int64_t window, struct str name, struct str value);
+
+/* Add the ids stored for exactly this pair. */
+WARN_UNUSED bool posting_collect(const struct posting_walk *walk,
+                                 struct str name,
+                                 struct str value,
+                                 struct idset *out,
+                                 struct err *err);
 
 /*
  * Cover the pending rows of every window before `end_window` with postings. Idempotent after a

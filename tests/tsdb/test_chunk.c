@@ -1,6 +1,7 @@
 /*
- * Goal: a chunk gives back every bit it was given, and decoding survives any bytes. Method: value and
- * time patterns with known trouble, seeded random walks, truncations and bit flips of valid chunks.
+ * Goal: a chunk gives back every bit it was given, and decoding survives any bytes. Method: value
+ * and time patterns with known trouble, seeded random walks, truncations and bit flips of valid
+ * chunks.
  */
 #include <stdlib.h>
 

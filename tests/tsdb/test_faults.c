@@ -1,8 +1,8 @@
 /*
  * Goal: a failing disk is noticed, nothing unacknowledged becomes visible, nothing acknowledged is
- * lost, and damaged bytes are errors, never values. Method: this program's own fdatasync, pwrite and
- * writev stand in front of libc's and fail on request; statvfs reports what a test wants; files are
- * damaged bit by bit.
+ * lost, and damaged bytes are errors, never values. Method: this program's own fdatasync, pwrite
+ * and writev stand in front of libc's and fail on request; statvfs reports what a test wants; files
+ * are damaged bit by bit.
  */
 #include <errno.h>
 #include <fcntl.h>

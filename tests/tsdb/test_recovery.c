@@ -1,8 +1,8 @@
 /*
  * Goal: what was acknowledged survives kill -9 at any moment; what was not is there entirely or not
  * at all. Method: a child writes batches of samples and a table row, reports each durable commit
- * through a pipe, and is killed at a random moment; the parent opens the directory and compares with
- * what it was told. Maintenance runs in the child, so kills hit sealing and trimming, too.
+ * through a pipe, and is killed at a random moment; the parent opens the directory and compares
+ * with what it was told. Maintenance runs in the child, so kills hit sealing and trimming, too.
  */
 #include <signal.h>
 #include <stdio.h>

@@ -1,6 +1,7 @@
 /*
- * Goal: the store's contract from outside: verdicts, durability over close and open, overlay, tables,
- * metadata, limits, refusals. Method: small stores in directories of their own, a fake clock.
+ * Goal: the store's contract from outside: verdicts, durability over close and open, overlay,
+ * tables, metadata, limits, refusals. Method: small stores in directories of their own, a fake
+ * clock.
  */
 #include <assert.h>
 #include <stdio.h>

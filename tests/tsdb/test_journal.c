@@ -1,0 +1,285 @@
+/*
+ * Goal: a journal record comes back as it was written, in parts of any number, and no bytes make
+ * the parser read or loop out of bounds. Method: seeded records through an environment of their
+ * own; truncated and mutated bodies; trimming in steps.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/tsdb/fixture.h"
+#include "tsdb/journal.h"
+
+struct world {
+    char dir[64];
+    struct env env;
+    MDB_dbi log;
+};
+
+static int setup(void **state) {
+    struct world *w = test_calloc(1, sizeof(*w));
+    struct err err = ERR_INIT;
+    snprintf(w->dir, sizeof(w->dir), "/tmp/tocsin-journal-XXXXXX");
+    assert_non_null(mkdtemp(w->dir));
+    struct env_params params = {
+        .name = "journal",
+        .path = w->dir,
+        .map_bytes = (size_t)1 << 30,
+        .db_count = 1,
+    };
+    assert_true(env_open(&w->env, &params, &err));
+    const char *name = "log";
+    assert_true(env_open_dbs(&w->env, &name, 1, &w->log, &err));
+    *state = w;
+    return 0;
+}
+
+static int teardown(void **state) {
+    struct world *w = *state;
+    env_close(&w->env);
+    remove_tree(w->dir);
+    test_free(w);
+    return 0;
+}
+
+static uint64_t next_random(uint64_t *state) {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    return *state;
+}
+
+/* A digest of everything visited, in order. */
+struct digest {
+    uint64_t records;
+    uint64_t definitions;
+    uint64_t samples;
+    uint64_t hash;
+};
+
+static void mix(struct digest *digest, uint64_t value) {
+    digest->hash = (digest->hash ^ value) * UINT64_C(0x100000001b3);
+}
+
+static bool see_record(void *ctx, uint64_t lsn, int64_t now_ms, struct err *err) {
+    struct digest *digest = ctx;
+    (void)err;
+    digest->records++;
+    mix(digest, lsn);
+    mix(digest, (uint64_t)now_ms);
+    return true;
+}
+
+static bool see_definition(void *ctx, uint64_t id, struct str labels, struct err *err) {
+    struct digest *digest = ctx;
+    (void)err;
+    digest->definitions++;
+    mix(digest, id);
+    for (size_t i = 0; i < labels.len; i++) {
+        mix(digest, (unsigned char)labels.ptr[i]);
+    }
+    return true;
+}
+
+static bool see_sample(void *ctx, uint64_t id, struct sample sample, struct err *err) {
+    struct digest *digest = ctx;
+    (void)err;
+    digest->samples++;
+    mix(digest, id);
+    mix(digest, (uint64_t)sample.t_ms);
+    mix(digest, double_bits(sample.value));
+    return true;
+}
+
+static struct journal_visitor visitor_of(struct digest *digest) {
+    return (struct journal_visitor){
+        .record = see_record,
+        .definition = see_definition,
+        .sample = see_sample,
+        .ctx = digest,
+    };
+}
+
+static double random_value(uint64_t *seed) {
+    switch (next_random(seed) % 4) {
+    case 0: return (double)(int64_t)(next_random(seed) % 100000) - 50000;
+    case 1: return double_from_bits(next_random(seed));
+    case 2: return (double)(next_random(seed) % 1000) / 8;
+    default: return double_from_bits(STALE_NAN_BITS);
+    }
+}
+
+/* Fill a record and note in `want` what must be seen. */
+static struct str fill_record(struct journal_record *record,
+                              uint64_t lsn,
+                              size_t samples,
+                              uint64_t *seed,
+                              struct digest *want) {
+    struct arena arena;
+    arena_init(&arena, SIZE_MAX);
+    struct buf encoded;
+    buf_init(&encoded, SIZE_MAX);
+    journal_record_reset(record);
+    int64_t now_ms = (int64_t)next_random(seed);
+    see_record(want, lsn, now_ms, NULL);
+    for (uint64_t i = 0; i < next_random(seed) % 5; i++) {
+        struct labels labels = make_labels(&arena, "name", PAIRS("a", "b"));
+        uint64_t id = 1 + (next_random(seed) >> 8);
+        journal_add_definition(record, id, labels);
+        buf_reset(&encoded);
+        labels_encode(labels, &encoded);
+        see_definition(want, id, buf_as_str(&encoded), NULL);
+    }
+    for (size_t i = 0; i < samples; i++) {
+        uint64_t id = i % 7 == 0 ? 1 + (next_random(seed) >> 1) : 1 + i;
+        struct sample sample = { .t_ms = (int64_t)next_random(seed), .value = random_value(seed) };
+        journal_add_sample(record, id, sample);
+        see_sample(want, id, sample, NULL);
+    }
+    buf_finish(&encoded);
+    arena_finish(&arena);
+    return journal_seal_record(record, now_ms);
+}
+
+static void put_record(struct world *w, uint64_t lsn, struct str body) {
+    struct err err = ERR_INIT;
+    MDB_txn *txn;
+    assert_true(env_write_begin(&w->env, &txn, &err));
+    assert_int_equal(journal_put(txn, w->log, lsn, body), 0);
+    assert_int_equal(mdb_txn_commit(txn), 0);
+}
+
+static struct digest walk(struct world *w, uint64_t from) {
+    struct err err = ERR_INIT;
+    struct digest got = { 0 };
+    struct journal_visitor visitor = visitor_of(&got);
+    MDB_txn *txn;
+    assert_true(env_read_begin(&w->env, &txn, &err));
+    if (!journal_walk(&w->env, txn, w->log, from, &visitor, &err)) {
+        fail_msg("journal_walk: %s", err.msg);
+    }
+    env_read_end(&w->env, txn);
+    return got;
+}
+
+static void round_trip(void **state) {
+    struct world *w = *state;
+    uint64_t seed = 11;
+    struct digest want = { 0 };
+    struct journal_record record;
+    journal_record_init(&record);
+    static const size_t sizes[] = { 1, 2, 100, 0, 5000, 1, 60000, 3 };
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+        put_record(w, i + 1, fill_record(&record, i + 1, sizes[i], &seed, &want));
+    }
+    struct digest got = walk(w, 0);
+    assert_memory_equal(&got, &want, sizeof(got));
+    assert_int_equal(walk(w, 6).records, 3);
+    assert_int_equal(walk(w, 9).records, 0);
+    journal_record_finish(&record);
+}
+
+static void trimming(void **state) {
+    struct world *w = *state;
+    struct err err = ERR_INIT;
+    uint64_t seed = 12;
+    struct digest want = { 0 };
+    struct journal_record record;
+    journal_record_init(&record);
+    for (uint64_t lsn = 1; lsn <= 20; lsn++) {
+        put_record(w, lsn, fill_record(&record, lsn, 10000, &seed, &want));
+    }
+    journal_record_finish(&record);
+    bool more = true;
+    size_t steps = 0;
+    for (; more; steps++) {
+        MDB_txn *txn;
+        assert_true(env_write_begin(&w->env, &txn, &err));
+        assert_int_equal(journal_trim(txn, w->log, 10, 7, &more), 0);
+        assert_int_equal(mdb_txn_commit(txn), 0);
+        assert_int_equal(walk(w, 11).records, 10);
+    }
+    assert_true(steps > 3);
+    MDB_txn *txn;
+    uint64_t first;
+    uint64_t last;
+    assert_true(env_read_begin(&w->env, &txn, &err));
+    assert_true(journal_bounds(&w->env, txn, w->log, &first, &last, &err));
+    env_read_end(&w->env, txn);
+    assert_int_equal(first, 11);
+    assert_int_equal(last, 20);
+}
+
+/* A part that is missing, exchanged or changed is an error that names the record. */
+static void damaged_parts(void **state) {
+    struct world *w = *state;
+    struct err err = ERR_INIT;
+    uint64_t seed = 13;
+    struct digest digest = { 0 };
+    struct journal_record record;
+    journal_record_init(&record);
+    put_record(w, 1, fill_record(&record, 1, 20000, &seed, &digest));
+    journal_record_finish(&record);
+    struct journal_visitor visitor = visitor_of(&digest);
+    for (uint8_t part = 0; part < 3; part++) {
+        MDB_txn *txn;
+        uint8_t key_bytes[12] = { 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, part };
+        MDB_val key = { .mv_size = sizeof(key_bytes), .mv_data = key_bytes };
+        for (int damage = 0; damage < 2; damage++) {
+            assert_true(env_write_begin(&w->env, &txn, &err));
+            MDB_val value;
+            assert_int_equal(mdb_get(txn, w->log, &key, &value), 0);
+            uint8_t *copy = malloc(value.mv_size);
+            memcpy(copy, value.mv_data, value.mv_size);
+            copy[value.mv_size / 2] ^= 1;
+            value.mv_data = copy;
+            assert_int_equal(damage == 0 ? mdb_put(txn, w->log, &key, &value, 0)
+                                         : mdb_del(txn, w->log, &key, NULL),
+                             0);
+            assert_false(journal_walk(&w->env, txn, w->log, 0, &visitor, &err));
+            assert_int_equal(err.code, ERR_CORRUPT);
+            assert_non_null(strstr(err.msg, "record 1 "));
+            mdb_txn_abort(txn);
+            free(copy);
+        }
+    }
+}
+
+static void hostile_bodies(void **state) {
+    uint64_t seed = 14;
+    struct err err = ERR_INIT;
+    struct digest digest = { 0 };
+    struct journal_visitor visitor = visitor_of(&digest);
+    struct journal_record record;
+    journal_record_init(&record);
+    struct str body = fill_record(&record, 1, 40, &seed, &digest);
+    /* Exact copies, so that the sanitizer sees an overrun. */
+    for (size_t cut = 0; cut < body.len; cut++) {
+        char *copy = malloc(cut + 1);
+        memcpy(copy, body.ptr, cut);
+        assert_false(journal_parse(str_n(copy, cut), 1, &visitor, &err));
+        free(copy);
+    }
+    for (int round = 0; round < 5000; round++) {
+        char *copy = malloc(body.len);
+        memcpy(copy, body.ptr, body.len);
+        for (uint64_t i = 0; i <= next_random(&seed) % 4; i++) {
+            copy[next_random(&seed) % body.len] = (char)next_random(&seed);
+        }
+        if (!journal_parse(str_n(copy, body.len), 1, &visitor, &err)) {
+            assert_int_equal(err.code, ERR_CORRUPT);
+        }
+        free(copy);
+    }
+    journal_record_finish(&record);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(round_trip, setup, teardown),
+        cmocka_unit_test_setup_teardown(trimming, setup, teardown),
+        cmocka_unit_test_setup_teardown(damaged_parts, setup, teardown),
+        cmocka_unit_test(hostile_bodies),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -3,7 +3,7 @@
  *
  * The order is upstream's (rules/alerting.go): expand labels and annotations of every element,
  * refuse duplicates, then walk all alerts of the rule. Here the walk fills a plan; the rule's
- * state changes when the plan has become durable (alerting_adopt).
+ * state changes when the plan has become durable (rules_alerting_adopt).
  *
  * Evidence  After a gap longer than the look-back (engine down, machine suspended) every series
  *           looks absent until its source has sent again. An alert that is missing from a vector
@@ -40,7 +40,7 @@ static bool query_for_template(void *ctx,
     if (!promql_parse(query, &cycle->rules->set->features, arena, &expr, NULL, err)) {
         return false;
     }
-    bool ok = cycle_query(cycle, expr, query, cycle->slot_ms, arena, ret, err);
+    bool ok = rules_cycle_query(cycle, expr, query, cycle->slot_ms, arena, ret, err);
     promql_expr_finish(expr);
     return ok;
 }
@@ -55,7 +55,7 @@ static struct str expand(struct walk *walk,
         return text->text;
     }
     metric_inc(rules->metrics.expansions);
-    if (!expand_text(input, text, &walk->cycle->query_arena, &out, &err)) {
+    if (!rules_expand_text(input, text, &walk->cycle->query_arena, &out, &err)) {
         metric_inc(rules->metrics.expansion_failures);
         if (walk->plan->expansion_error.len == 0) {
             walk->plan->expansion_error = arena_str(&walk->cycle->arena, str_from(err.msg));
@@ -122,7 +122,7 @@ static bool plan_element(struct walk *walk, const struct promql_series *series, 
     if (!make_labels(walk, &input, &labels, err)) {
         return false;
     }
-    struct str key = alert_key(labels, &walk->key);
+    struct str key = rules_alert_key(labels, &walk->key);
     if (map_get(&walk->by_labels, key) != NULL) {
         return err_set(
             err, ERR_EXEC,
@@ -249,14 +249,14 @@ static void write_series(struct walk *walk,
                          double value) {
     if (!plan->has_series[which]) {
         struct err err = ERR_INIT;
-        if (!alert_series_ref(walk->cycle->rules->options.db, plan->labels, which,
-                              &plan->series[which], &err)) {
+        if (!rules_alert_series_ref(walk->cycle->rules->options.db, plan->labels, which,
+                                    &plan->series[which], &err)) {
             walk->plan->err = err;
             return;
         }
         plan->has_series[which] = true;
     }
-    cycle_append(walk->cycle, walk->plan, plan->series[which], value);
+    rules_cycle_append(walk->cycle, walk->plan, plan->series[which], value);
 }
 
 static void write_alert(struct walk *walk, struct alert_plan *plan) {
@@ -302,8 +302,8 @@ static void write_row(struct walk *walk, struct alert_plan *plan) {
     };
     struct buf bytes;
     buf_init(&bytes, SIZE_MAX);
-    alert_row_encode(&row, &bytes);
-    alert_row_key(rule->key, plan->labels, plan->row_key);
+    rules_alert_row_encode(&row, &bytes);
+    rules_alert_row_key(rule->key, plan->labels, plan->row_key);
     plan->row_hash = hash_bytes(buf_as_str(&bytes));
     bool is_moved = old != NULL && old->has_row &&
                     memcmp(old->row_key, plan->row_key, sizeof(plan->row_key)) != 0;
@@ -322,8 +322,8 @@ static bool plan_elements(struct walk *walk) {
     struct rule_plan *plan = walk->plan;
     struct promql_result *result = &walk->result;
     const struct rule_def *def = walk->rule->def;
-    if (!cycle_query(walk->cycle, def->expr, def->query_text, walk->cycle->sample_ms,
-                     &walk->cycle->query_arena, result, &plan->err)) {
+    if (!rules_cycle_query(walk->cycle, def->expr, def->query_text, walk->cycle->sample_ms,
+                           &walk->cycle->query_arena, result, &plan->err)) {
         return false;
     }
     if (result->type != PROMQL_VECTOR && result->type != PROMQL_SCALAR) {
@@ -440,7 +440,7 @@ static void advance(struct walk *walk) {
     }
 }
 
-void alerting_evaluate(struct cycle *cycle, struct rule_plan *plan) {
+void rules_alerting_evaluate(struct cycle *cycle, struct rule_plan *plan) {
     struct walk walk = { .cycle = cycle, .plan = plan, .rule = plan->rule };
     map_init(&walk.by_labels);
     map_init(&walk.carried);
@@ -482,8 +482,8 @@ static void adopt_alert(struct cycle *cycle, struct rule *rule, struct alert_pla
     buf_init(&key, SIZE_MAX);
     if (plan->is_removed) {
         if (alert != NULL) {
-            (void)map_del(&rule->alerts, alert_key(alert->labels, &key));
-            active_alert_destroy(alert);
+            (void)map_del(&rule->alerts, rules_alert_key(alert->labels, &key));
+            rules_active_alert_destroy(alert);
         }
         buf_finish(&key);
         return;
@@ -492,7 +492,7 @@ static void adopt_alert(struct cycle *cycle, struct rule *rule, struct alert_pla
     if (alert == NULL) {
         alert = mem_calloc(1, sizeof(*alert));
         alert->labels = labels_dup_heap(plan->labels);
-        (void)map_put(&rule->alerts, alert_key(alert->labels, &key), alert);
+        (void)map_put(&rule->alerts, rules_alert_key(alert->labels, &key), alert);
     }
     buf_finish(&key);
     if (plan->is_present && !labels_equal(alert->annotations, plan->annotations)) {
@@ -509,7 +509,7 @@ static void adopt_alert(struct cycle *cycle, struct rule *rule, struct alert_pla
     alert->row_hash = plan->row_hash;
 }
 
-void alerting_adopt(struct cycle *cycle, struct rule_plan *plan) {
+void rules_alerting_adopt(struct cycle *cycle, struct rule_plan *plan) {
     if (plan->is_failed && !plan->is_cleared) {
         return;
     }

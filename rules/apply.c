@@ -220,7 +220,7 @@ static void take_old_group(struct rules *rules, struct group *group) {
         struct old_group *old = &rules->old_groups[i];
         if (str_eq_c(group->def->file, old->file) && str_eq_c(group->def->name, old->name)) {
             group->last_slot_ms = old->last_slot_ms;
-            old_group_finish(old);
+            rules_old_group_finish(old);
             *old = rules->old_groups[--rules->old_group_count];
             return;
         }
@@ -276,7 +276,7 @@ static void leave_group(struct rules *rules, const struct group *group) {
 static struct group **create_groups(struct rules *rules, struct rule_set *set) {
     struct group **groups = mem_calloc(set->group_count, sizeof(struct group *));
     for (size_t i = 0; i < set->group_count; i++) {
-        groups[i] = group_create(rules, set->groups[i]);
+        groups[i] = rules_group_create(rules, set->groups[i]);
     }
     return groups;
 }
@@ -300,7 +300,7 @@ static void drop_old_groups(struct rules *rules,
             metric_set(groups[i]->metrics.rules, 0);
             leave_group(rules, groups[i]);
         }
-        group_destroy(groups[i]);
+        rules_group_destroy(groups[i]);
     }
     mem_free(groups);
     rule_set_destroy(set);
@@ -312,17 +312,17 @@ static void swap_set(struct rules *rules, struct rule_set *set, int64_t now_ms) 
     struct group_view **views = mem_calloc(set->group_count, sizeof(struct group_view *));
     for (size_t i = 0; i < set->group_count; i++) {
         group_take_over(rules, groups[i], now_ms);
-        views[i] = group_view_create(set, groups[i], groups[i]->slots_missed);
+        views[i] = rules_group_view_create(set, groups[i], groups[i]->slots_missed);
     }
     pthread_mutex_lock(&rules->mu);
     struct group **old_groups = rules->groups;
     size_t old_count = rules->group_count;
     struct rule_set *old_set = rules->set;
     for (size_t i = 0; i < old_count; i++) {
-        group_view_publish_locked(rules, old_groups[i], NULL);
+        rules_group_view_publish_locked(rules, old_groups[i], NULL);
     }
     for (size_t i = 0; i < set->group_count; i++) {
-        group_view_publish_locked(rules, groups[i], views[i]);
+        rules_group_view_publish_locked(rules, groups[i], views[i]);
     }
     rules->groups = groups;
     rules->group_count = set->group_count;
@@ -379,7 +379,7 @@ static size_t end_alerts(struct rules *rules,
         }
         if (alert->status.state == ALERT_FIRING) {
             alerts[count++] = (struct alert){
-                .labels = alert_sent_labels(rules, alert->labels, arena),
+                .labels = rules_alert_sent_labels(rules, alert->labels, arena),
                 .annotations = alert->annotations,
                 .generator_url = str_from(rule->generator_url),
                 .active_ms = alert->status.active_ms,
@@ -476,7 +476,7 @@ void rules_retire_orphans(struct rules *rules, int64_t now_ms) {
     }
     rules->orphan_count = 0;
     for (size_t i = 0; i < rules->old_group_count; i++) {
-        old_group_finish(&rules->old_groups[i]);
+        rules_old_group_finish(&rules->old_groups[i]);
     }
     rules->old_group_count = 0;
 }

@@ -132,12 +132,13 @@ static void compile_text(struct decoder *d,
                          const struct rule_def *rule,
                          const struct text_place *place,
                          struct rule_text *text) {
-    if (!expand_is_template(text->text)) {
+    if (!rules_expand_is_template(text->text)) {
         return;
     }
     struct err err = ERR_INIT;
     size_t offset = 0;
-    if (!expand_compile(d->set, rule->template_name, text->text, &text->tmpl, &offset, &err)) {
+    if (!rules_expand_compile(d->set, rule->template_name, text->text, &text->tmpl, &offset,
+                              &err)) {
         diag_add(d->loader->diags, DIAG_ERROR, yaml_at_offset(d->yaml.doc, place->node, offset),
                  "rule \"%.*s\", %s \"%.*s\": %s", STR_FMT(rule->name), place->kind,
                  STR_FMT(place->name), err.msg);
@@ -343,7 +344,7 @@ static void decode_rule(struct decoder *d,
         compile_texts(d, rule, rule->labels, form.labels, group_labels_node, "label");
     rule->annotation_texts =
         compile_texts(d, rule, rule->annotations, form.annotations, NULL, "annotation");
-    struct str link = expand_table_link(rule->query, &d->set->arena);
+    struct str link = rules_expand_table_link(rule->query, &d->set->arena);
     rule->generator_url =
         arena_printf(&d->set->arena, "%.*s%.*s", STR_FMT(d->set->external_url), STR_FMT(link));
 }

@@ -143,7 +143,7 @@ void rules_destroy(struct rules *rules) {
     }
     rules_stop(rules);
     for (size_t i = 0; i < rules->group_count; i++) {
-        group_destroy(rules->groups[i]);
+        rules_group_destroy(rules->groups[i]);
     }
     mem_free(rules->groups);
     for (size_t i = 0; i < rules->orphan_count; i++) {
@@ -151,7 +151,7 @@ void rules_destroy(struct rules *rules) {
     }
     mem_free(rules->orphans);
     for (size_t i = 0; i < rules->old_group_count; i++) {
-        old_group_finish(&rules->old_groups[i]);
+        rules_old_group_finish(&rules->old_groups[i]);
     }
     mem_free(rules->old_groups);
     rule_set_destroy(rules->set);
@@ -232,11 +232,11 @@ static void run_job(struct rules *rules, const struct job *job, int64_t now_ms) 
         metric_add(group->metrics.missed, (double)job->missed);
         rules_report_group(rules, RULES_SLOTS_MISSED, group, job->missed, "%s", "");
     }
-    group_evaluate(rules, group, job->slot_ms, now_ms);
+    rules_group_evaluate(rules, group, job->slot_ms, now_ms);
     /* is_busy keeps set and slots_missed from changing under us */
-    struct group_view *view = group_view_create(rules->set, group, group->slots_missed);
+    struct group_view *view = rules_group_view_create(rules->set, group, group->slots_missed);
     pthread_mutex_lock(&rules->mu);
-    group_view_publish_locked(rules, group, view);
+    rules_group_view_publish_locked(rules, group, view);
     group->is_busy = false;
     rules->busy_count--;
     pthread_cond_broadcast(&rules->changed);

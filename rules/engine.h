@@ -196,17 +196,17 @@ struct rules {
 struct rule *rule_create(const struct rule_def *def);
 void rule_destroy(struct rule *rule);                        /* NULL ok; with its alerts */
 void rule_set_error(struct rule *rule, const char *message); /* NULL = healthy */
-void active_alert_destroy(struct active_alert *alert);
+void rules_active_alert_destroy(struct active_alert *alert);
 /* Encoded labels, the key of rule->alerts; lives in `out`. */
-struct str alert_key(struct labels labels, struct buf *out);
+struct str rules_alert_key(struct labels labels, struct buf *out);
 /* One of the alert's own series; false when the store refuses a new one. */
-WARN_UNUSED bool alert_series_ref(struct tsdb *db,
-                                  struct labels labels,
-                                  enum alert_series which,
-                                  series_ref_t *ret,
-                                  struct err *err);
-void refs_sort(series_ref_t *refs, size_t *count); /* ascending and unique */
-bool refs_contain(const series_ref_t *refs, size_t count, series_ref_t ref);
+WARN_UNUSED bool rules_alert_series_ref(struct tsdb *db,
+                                        struct labels labels,
+                                        enum alert_series which,
+                                        series_ref_t *ret,
+                                        struct err *err);
+void rules_refs_sort(series_ref_t *refs, size_t *count); /* ascending and unique */
+bool rules_refs_contain(const series_ref_t *refs, size_t count, series_ref_t ref);
 
 /* row.c: what is on disk */
 struct alert_row {
@@ -230,19 +230,21 @@ struct group_row {
     int64_t query_offset_ms;
 };
 
-void alert_row_key(uint64_t rule_key, struct labels labels, uint8_t out[ALERT_ROW_KEY_BYTES]);
-void alert_row_encode(const struct alert_row *row, struct buf *out);
-WARN_UNUSED bool alert_row_decode(struct str bytes, struct arena *arena, struct alert_row *ret);
-void group_row_key(struct str file, struct str name, uint8_t out[GROUP_ROW_KEY_BYTES]);
-void group_row_encode(const struct group_row *row, struct buf *out);
-WARN_UNUSED bool group_row_decode(struct str bytes, struct group_row *ret);
+void rules_alert_row_key(uint64_t rule_key, struct labels labels, uint8_t out[ALERT_ROW_KEY_BYTES]);
+void rules_alert_row_encode(const struct alert_row *row, struct buf *out);
+WARN_UNUSED bool rules_alert_row_decode(struct str bytes,
+                                        struct arena *arena,
+                                        struct alert_row *ret);
+void rules_group_row_key(struct str file, struct str name, uint8_t out[GROUP_ROW_KEY_BYTES]);
+void rules_group_row_encode(const struct group_row *row, struct buf *out);
+WARN_UNUSED bool rules_group_row_decode(struct str bytes, struct group_row *ret);
 
 /* group.c */
-struct group *group_create(struct rules *rules, const struct rule_group_def *def);
-void group_destroy(struct group *group); /* with what rules it still has; NULL ok */
+struct group *rules_group_create(struct rules *rules, const struct rule_group_def *def);
+void rules_group_destroy(struct group *group); /* with what rules it still has; NULL ok */
 
 /* restore.c */
-void old_group_finish(struct old_group *old);
+void rules_old_group_finish(struct old_group *old);
 
 /* restore.c: rows of earlier runs → rules->orphans, rules->old_groups, rules->external_labels */
 WARN_UNUSED bool rules_restore(struct rules *rules, struct err *err);
@@ -276,15 +278,17 @@ void rules_report_group(const struct rules *rules,
 
 /* metrics.c */
 void rules_metrics_init(struct rules *rules);
-void group_metrics_init(struct rules *rules, struct group *group);
+void rules_group_metrics_init(struct rules *rules, struct group *group);
 
 /* view.c */
-struct group_view *group_view_create(struct rule_set *set,
-                                     const struct group *group,
-                                     uint64_t slots_missed);
-void group_view_unref(struct group_view *view); /* NULL ok */
+struct group_view *rules_group_view_create(struct rule_set *set,
+                                           const struct group *group,
+                                           uint64_t slots_missed);
+void rules_group_view_unref(struct group_view *view); /* NULL ok */
 /* Put it in place of the group's present view; rules->mu held. */
-void group_view_publish_locked(struct rules *rules, struct group *group, struct group_view *view);
+void rules_group_view_publish_locked(struct rules *rules,
+                                     struct group *group,
+                                     struct group_view *view);
 
 /* ---- one evaluation ---- */
 
@@ -338,22 +342,28 @@ struct cycle {
 };
 
 /* evaluate.c */
-void group_evaluate(struct rules *rules, struct group *group, int64_t slot_ms, int64_t now_ms);
-WARN_UNUSED bool cycle_query(struct cycle *cycle,
-                             const struct promql_expr *expr,
-                             struct str text,
-                             int64_t t_ms,
-                             struct arena *arena,
-                             struct promql_result *ret,
-                             struct err *err);
+void rules_group_evaluate(struct rules *rules,
+                          struct group *group,
+                          int64_t slot_ms,
+                          int64_t now_ms);
+WARN_UNUSED bool rules_cycle_query(struct cycle *cycle,
+                                   const struct promql_expr *expr,
+                                   struct str text,
+                                   int64_t t_ms,
+                                   struct arena *arena,
+                                   struct promql_result *ret,
+                                   struct err *err);
 /* What the sink gets: external labels, overridden by the alert's own. */
-struct labels alert_sent_labels(const struct rules *rules,
-                                struct labels labels,
-                                struct arena *arena);
-void cycle_append(struct cycle *cycle, struct rule_plan *plan, series_ref_t ref, double value);
+struct labels rules_alert_sent_labels(const struct rules *rules,
+                                      struct labels labels,
+                                      struct arena *arena);
+void rules_cycle_append(struct cycle *cycle,
+                        struct rule_plan *plan,
+                        series_ref_t ref,
+                        double value);
 
 /* alerting.c, recording.c: fill the plan and append to the batch */
-void alerting_evaluate(struct cycle *cycle, struct rule_plan *plan);
-void recording_evaluate(struct cycle *cycle, struct rule_plan *plan);
+void rules_alerting_evaluate(struct cycle *cycle, struct rule_plan *plan);
+void rules_recording_evaluate(struct cycle *cycle, struct rule_plan *plan);
 /* After the commit: make the plan the rule's state. */
-void alerting_adopt(struct cycle *cycle, struct rule_plan *plan);
+void rules_alerting_adopt(struct cycle *cycle, struct rule_plan *plan);

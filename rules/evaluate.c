@@ -10,13 +10,13 @@
 
 /* ---- queries and samples ---- */
 
-bool cycle_query(struct cycle *cycle,
-                 const struct promql_expr *expr,
-                 struct str text,
-                 int64_t t_ms,
-                 struct arena *arena,
-                 struct promql_result *ret,
-                 struct err *err) {
+bool rules_cycle_query(struct cycle *cycle,
+                       const struct promql_expr *expr,
+                       struct str text,
+                       int64_t t_ms,
+                       struct arena *arena,
+                       struct promql_result *ret,
+                       struct err *err) {
     struct rules *rules = cycle->rules;
     struct promql_query query = {
         .db = rules->options.db,
@@ -37,7 +37,10 @@ bool cycle_query(struct cycle *cycle,
     return promql_eval(&query, expr, arena, ret, err);
 }
 
-void cycle_append(struct cycle *cycle, struct rule_plan *plan, series_ref_t ref, double value) {
+void rules_cycle_append(struct cycle *cycle,
+                        struct rule_plan *plan,
+                        series_ref_t ref,
+                        double value) {
     tsdb_batch_append(cycle->batch, ref, cycle->sample_ms, value);
     plan->sample_count++;
     plan->returned = arena_vec_grow(&cycle->arena, plan->returned, &plan->returned_cap,
@@ -51,7 +54,7 @@ static void mark_stale(struct cycle *cycle, const struct rule_plan *plan) {
     for (size_t i = 0; i < rule->previous_count; i++) {
         bool is_written = false;
         for (const struct rule_plan *p = cycle->plans; !is_written && p <= plan; p++) {
-            is_written = refs_contain(p->returned, p->returned_count, rule->previous[i]);
+            is_written = rules_refs_contain(p->returned, p->returned_count, rule->previous[i]);
         }
         if (!is_written) {
             tsdb_batch_append(cycle->batch, rule->previous[i], cycle->sample_ms,
@@ -62,9 +65,9 @@ static void mark_stale(struct cycle *cycle, const struct rule_plan *plan) {
 
 /* ---- the sink ---- */
 
-struct labels alert_sent_labels(const struct rules *rules,
-                                struct labels labels,
-                                struct arena *arena) {
+struct labels rules_alert_sent_labels(const struct rules *rules,
+                                      struct labels labels,
+                                      struct arena *arena) {
     if (rules->external_labels.count == 0) {
         return labels;
     }
@@ -82,7 +85,7 @@ static struct alert make_alert(struct cycle *cycle,
                                bool has_ended) {
     const struct alert_status *status = has_ended ? &plan->alert->status : &plan->next;
     struct alert alert = {
-        .labels = alert_sent_labels(cycle->rules, plan->labels, &cycle->arena),
+        .labels = rules_alert_sent_labels(cycle->rules, plan->labels, &cycle->arena),
         .annotations = plan->annotations,
         .generator_url = rule->rule->def->generator_url,
         .active_ms = status->active_ms,
@@ -268,7 +271,7 @@ static void adopt(struct cycle *cycle, int64_t mono_ns) {
     note_gap(cycle);
     for (size_t i = 0; i < group->rule_count; i++) {
         struct rule_plan *plan = &cycle->plans[i];
-        alerting_adopt(cycle, plan);
+        rules_alerting_adopt(cycle, plan);
         adopt_series(plan->rule, plan);
         adopt_expansions(cycle, plan);
         adopt_health(cycle, plan);
@@ -304,11 +307,11 @@ static void evaluate_rule(struct cycle *cycle, struct rule_plan *plan, int64_t m
     arena_reset(&cycle->query_arena);
     metric_inc(cycle->group->metrics.evaluations);
     if (plan->rule->type == RULE_ALERTING) {
-        alerting_evaluate(cycle, plan);
+        rules_alerting_evaluate(cycle, plan);
     } else {
-        recording_evaluate(cycle, plan);
+        rules_recording_evaluate(cycle, plan);
     }
-    refs_sort(plan->returned, &plan->returned_count);
+    rules_refs_sort(plan->returned, &plan->returned_count);
     if (!plan->is_failed || plan->is_cleared) {
         mark_stale(cycle, plan);
     }
@@ -326,7 +329,7 @@ static void put_group_row(struct cycle *cycle) {
     };
     struct buf bytes;
     buf_init(&bytes, SIZE_MAX);
-    group_row_encode(&row, &bytes);
+    rules_group_row_encode(&row, &bytes);
     struct kv_batch *kv = tsdb_batch_kv(cycle->batch);
     kv->put(kv, KV_RULE_STATE, str_n((const char *)group->row_key, GROUP_ROW_KEY_BYTES),
             buf_as_str(&bytes));
@@ -366,7 +369,10 @@ static bool evaluate_rules(struct cycle *cycle, int64_t mono_start_ns) {
     return true;
 }
 
-void group_evaluate(struct rules *rules, struct group *group, int64_t slot_ms, int64_t now_ms) {
+void rules_group_evaluate(struct rules *rules,
+                          struct group *group,
+                          int64_t slot_ms,
+                          int64_t now_ms) {
     int64_t mono_start_ns = clock_mono_ns(rules->clock);
     struct cycle cycle = {
         .rules = rules,

@@ -14,7 +14,7 @@ enum {
 static const char *const variable_names[] = { "$externalLabels", "$externalURL", "$labels",
                                               "$value" };
 
-bool expand_is_template(struct str text) {
+bool rules_expand_is_template(struct str text) {
     return str_find(text, STR("{{")) != SIZE_MAX;
 }
 
@@ -67,12 +67,12 @@ static size_t find_offset(struct str message, const char *name, struct str text)
     return at < text.len ? at : text.len;
 }
 
-bool expand_compile(const struct rule_set *set,
-                    const char *template_name,
-                    struct str text,
-                    struct tmpl **ret,
-                    size_t *ret_offset,
-                    struct err *err) {
+bool rules_expand_compile(const struct rule_set *set,
+                          const char *template_name,
+                          struct str text,
+                          struct tmpl **ret,
+                          size_t *ret_offset,
+                          struct err *err) {
     *ret_offset = 0;
     struct tmpl *tmpl = tmpl_create(set->funcs, set->func_count);
     tmpl_declare_vars(tmpl, variable_names, ARRAY_LEN(variable_names));
@@ -87,7 +87,7 @@ bool expand_compile(const struct rule_set *set,
 
 /* ---- running ---- */
 
-struct tmpl_map expand_labels_map(struct labels labels, struct arena *arena) {
+struct tmpl_map rules_expand_labels_map(struct labels labels, struct arena *arena) {
     struct tmpl_map map = {
         .keys = arena_calloc(arena, labels.count, sizeof(struct str)),
         .values = arena_calloc(arena, labels.count, sizeof(struct tmpl_value)),
@@ -111,7 +111,7 @@ static struct tmpl_value map_value(const struct tmpl_map *map, struct arena *are
 static void make_values(const struct expand_input *input,
                         struct arena *arena,
                         struct tmpl_value *values) {
-    struct tmpl_map labels = expand_labels_map(input->labels, arena);
+    struct tmpl_map labels = rules_expand_labels_map(input->labels, arena);
     values[0] = map_value(&input->set->external_map, arena);
     values[1] = tmpl_string(input->set->external_url);
     values[2] = map_value(&labels, arena);
@@ -133,11 +133,11 @@ static struct tmpl_value make_dot(struct tmpl_value *values, struct arena *arena
     return (struct tmpl_value){ .type = TMPL_OBJECT, .map = dot };
 }
 
-bool expand_text(const struct expand_input *input,
-                 const struct rule_text *text,
-                 struct arena *arena,
-                 struct str *ret,
-                 struct err *err) {
+bool rules_expand_text(const struct expand_input *input,
+                       const struct rule_text *text,
+                       struct arena *arena,
+                       struct str *ret,
+                       struct err *err) {
     if (text->tmpl == NULL) {
         *ret = text->text;
         return true;

@@ -43,7 +43,7 @@ static struct str link_for(struct str query, int tab, struct arena *arena) {
     return link;
 }
 
-struct str expand_table_link(struct str query, struct arena *arena) {
+struct str rules_expand_table_link(struct str query, struct arena *arena) {
     return link_for(query, 1, arena);
 }
 
@@ -94,7 +94,7 @@ static struct str sample_label(const struct tmpl_value *labels, struct str name)
 
 static struct tmpl_value make_sample(const struct promql_series *series, struct arena *arena) {
     struct tmpl_map *labels = arena_calloc(arena, 1, sizeof(*labels));
-    *labels = expand_labels_map(series->labels, arena);
+    *labels = rules_expand_labels_map(series->labels, arena);
     struct tmpl_map *sample = arena_calloc(arena, 1, sizeof(*sample));
     sample->count = 2;
     sample->type_name = "*template.sample";
@@ -390,7 +390,7 @@ static bool is_rule_func(const char *name) {
     return false;
 }
 
-struct tmpl_func *expand_funcs(struct arena *arena, size_t *ret_count) {
+struct tmpl_func *rules_expand_funcs(struct arena *arena, size_t *ret_count) {
     size_t room = ARRAY_LEN(rule_funcs) + tmpl_common_func_count;
     struct tmpl_func *funcs = arena_calloc(arena, room, sizeof(*funcs));
     size_t count = 0;

@@ -41,7 +41,7 @@ static void end_alert(void *ctx, struct rule *rule, struct active_alert *alert) 
     ending->alerts = arena_vec_grow(&ending->arena, ending->alerts, &ending->cap, ending->count + 1,
                                     sizeof(ending->alerts[0]));
     ending->alerts[ending->count++] = (struct alert){
-        .labels = alert_sent_labels(ending->rules, alert->labels, &ending->arena),
+        .labels = rules_alert_sent_labels(ending->rules, alert->labels, &ending->arena),
         .annotations = alert->annotations,
         .generator_url = rule->def->generator_url,
         .active_ms = alert->status.active_ms,

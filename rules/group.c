@@ -22,7 +22,7 @@ static uint64_t rule_key(const struct group *group, size_t index) {
     return key;
 }
 
-struct group *group_create(struct rules *rules, const struct rule_group_def *def) {
+struct group *rules_group_create(struct rules *rules, const struct rule_group_def *def) {
     struct group *group = mem_calloc(1, sizeof(*group));
     group->def = def;
     group->is_first = true;
@@ -32,19 +32,19 @@ struct group *group_create(struct rules *rules, const struct rule_group_def *def
         group->rules[i] = rule_create(&def->rules[i]);
         group->rules[i]->key = rule_key(group, i);
     }
-    group_row_key(def->file, def->name, group->row_key);
-    group_metrics_init(rules, group);
+    rules_group_row_key(def->file, def->name, group->row_key);
+    rules_group_metrics_init(rules, group);
     return group;
 }
 
-void group_destroy(struct group *group) {
+void rules_group_destroy(struct group *group) {
     if (group == NULL) {
         return;
     }
     for (size_t i = 0; i < group->rule_count; i++) {
         rule_destroy(group->rules[i]);
     }
-    group_view_unref(group->view);
+    rules_group_view_unref(group->view);
     mem_free(group->rules);
     mem_free(group);
 }

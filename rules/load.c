@@ -42,8 +42,8 @@ static struct rule_set *set_create(const struct rules_load_options *options) {
     set->external_url = arena_str(&set->arena, str_from(options->external_url));
     set->external_path = url_path(set->external_url);
     set->external_labels = labels_dup(options->external_labels, &set->arena);
-    set->external_map = expand_labels_map(set->external_labels, &set->arena);
-    set->funcs = expand_funcs(&set->arena, &set->func_count);
+    set->external_map = rules_expand_labels_map(set->external_labels, &set->arena);
+    set->funcs = rules_expand_funcs(&set->arena, &set->func_count);
     return set;
 }
 

@@ -34,7 +34,7 @@ void rules_metrics_init(struct rules *rules) {
     };
 }
 
-void group_metrics_init(struct rules *rules, struct group *group) {
+void rules_group_metrics_init(struct rules *rules, struct group *group) {
     struct metric_registry *registry = rules->options.metrics;
     struct buf key;
     buf_init(&key, SIZE_MAX);

@@ -28,7 +28,7 @@ static bool make_all(struct cycle *cycle,
     for (size_t i = 0; ok && i < result->series_count; i++) {
         ret[i] = make_labels(def, result->series[i].labels, &cycle->query_arena);
         ok = labels_normalize(&ret[i], err);
-        if (ok && map_put(&seen, alert_key(ret[i], &key), cycle) != NULL) {
+        if (ok && map_put(&seen, rules_alert_key(ret[i], &key), cycle) != NULL) {
             ok = err_set(err, ERR_EXEC,
                          "vector contains metrics with the same labelset after applying rule "
                          "labels");
@@ -44,8 +44,8 @@ static bool evaluate(struct cycle *cycle,
                      const struct rule_def *def,
                      struct err *err) {
     struct promql_result result;
-    if (!cycle_query(cycle, def->expr, def->query_text, cycle->sample_ms, &cycle->query_arena,
-                     &result, err)) {
+    if (!rules_cycle_query(cycle, def->expr, def->query_text, cycle->sample_ms, &cycle->query_arena,
+                           &result, err)) {
         return false;
     }
     if (result.type != PROMQL_VECTOR && result.type != PROMQL_SCALAR) {
@@ -65,13 +65,13 @@ static bool evaluate(struct cycle *cycle,
         series_ref_t ref = 0;
         /* A series the store refuses makes the rule unhealthy, the others are written. */
         if (tsdb_series(cycle->rules->options.db, labels[i], &ref, &plan->err)) {
-            cycle_append(cycle, plan, ref, result.series[i].points[0].value);
+            rules_cycle_append(cycle, plan, ref, result.series[i].points[0].value);
         }
     }
     return true;
 }
 
-void recording_evaluate(struct cycle *cycle, struct rule_plan *plan) {
+void rules_recording_evaluate(struct cycle *cycle, struct rule_plan *plan) {
     if (!evaluate(cycle, plan, plan->rule->def, &plan->err)) {
         plan->is_failed = true;
     }

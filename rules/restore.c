@@ -41,7 +41,7 @@ static bool scan_table(struct rules *rules,
 
 /* ---- groups ---- */
 
-void old_group_finish(struct old_group *old) {
+void rules_old_group_finish(struct old_group *old) {
     mem_free(old->file);
     mem_free(old->name);
 }
@@ -68,7 +68,7 @@ static bool restore_groups(struct rules *rules, struct err *err) {
             ok = restore_external(rules, scan.values[i], &scan.arena, err);
             continue;
         }
-        if (!group_row_decode(scan.values[i], &row)) {
+        if (!rules_group_row_decode(scan.values[i], &row)) {
             ok = err_set(err, ERR_CORRUPT, "state of a rule group is damaged (row %zu of %zu)",
                          i + 1, scan.count);
             break;
@@ -82,7 +82,7 @@ static bool restore_groups(struct rules *rules, struct err *err) {
             .last_slot_ms = row.last_slot_ms,
             .query_offset_ms = row.query_offset_ms,
         };
-        group_row_key(row.file, row.name, old->key);
+        rules_group_row_key(row.file, row.name, old->key);
     }
     arena_finish(&scan.arena);
     return ok;
@@ -141,7 +141,7 @@ static void restore_series(struct rules *rules, struct rule *rule, struct active
     for (size_t i = 0; i < ARRAY_LEN(wanted); i++) {
         struct err err = ERR_INIT;
         series_ref_t ref = 0;
-        if (alert_series_ref(rules->options.db, alert->labels, wanted[i], &ref, &err)) {
+        if (rules_alert_series_ref(rules->options.db, alert->labels, wanted[i], &ref, &err)) {
             alert->has_series[wanted[i]] = true;
             alert->series[wanted[i]] = ref;
             rule->previous[rule->previous_count++] = ref;
@@ -156,7 +156,7 @@ static bool restore_alert(struct rules *rules,
                           struct str value) {
     struct buf encoded;
     buf_init(&encoded, SIZE_MAX);
-    struct str name = alert_key(row->labels, &encoded);
+    struct str name = rules_alert_key(row->labels, &encoded);
     if (key.len != ALERT_ROW_KEY_BYTES || map_get(&rule->alerts, name) != NULL) {
         buf_finish(&encoded);
         return false;
@@ -181,7 +181,7 @@ static bool restore_alerts(struct rules *rules, struct err *err) {
     struct rule *rule = NULL; /* keys start with the rule: its rows stand together */
     for (size_t i = 0; ok && i < scan.count; i++) {
         struct alert_row row;
-        if (!alert_row_decode(scan.values[i], &scan.arena, &row)) {
+        if (!rules_alert_row_decode(scan.values[i], &scan.arena, &row)) {
             ok = err_set(err, ERR_CORRUPT, "state of an alert is damaged (row %zu of %zu)", i + 1,
                          scan.count);
             break;
@@ -195,7 +195,7 @@ static bool restore_alerts(struct rules *rules, struct err *err) {
         }
     }
     for (size_t i = 0; i < rules->orphan_count; i++) {
-        refs_sort(rules->orphans[i]->previous, &rules->orphans[i]->previous_count);
+        rules_refs_sort(rules->orphans[i]->previous, &rules->orphans[i]->previous_count);
     }
     arena_finish(&scan.arena);
     return ok;
@@ -242,7 +242,7 @@ static bool find_recorded(struct rules *rules,
         }
     }
     tsdb_column_finish(&column);
-    refs_sort(rule->previous, &rule->previous_count);
+    rules_refs_sort(rule->previous, &rule->previous_count);
     return ok;
 }
 

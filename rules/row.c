@@ -86,7 +86,9 @@ static void put_key(uint8_t *out, uint64_t value) {
 
 /* ---- alerts ---- */
 
-void alert_row_key(uint64_t rule_key, struct labels labels, uint8_t out[ALERT_ROW_KEY_BYTES]) {
+void rules_alert_row_key(uint64_t rule_key,
+                         struct labels labels,
+                         uint8_t out[ALERT_ROW_KEY_BYTES]) {
     struct buf bytes;
     buf_init(&bytes, SIZE_MAX);
     labels_encode(labels, &bytes);
@@ -122,7 +124,7 @@ static struct labels get_pairs(struct reader *in, struct arena *arena) {
     return labels;
 }
 
-void alert_row_encode(const struct alert_row *row, struct buf *out) {
+void rules_alert_row_encode(const struct alert_row *row, struct buf *out) {
     buf_putc(out, ROW_VERSION);
     put_u64(out, row->match_hash);
     put_u64(out, row->labels_hash);
@@ -143,7 +145,7 @@ void alert_row_encode(const struct alert_row *row, struct buf *out) {
     put_pairs(out, row->annotations);
 }
 
-bool alert_row_decode(struct str bytes, struct arena *arena, struct alert_row *ret) {
+bool rules_alert_row_decode(struct str bytes, struct arena *arena, struct alert_row *ret) {
     struct reader in = { .rest = bytes };
     if (!get_version(&in)) {
         return false;
@@ -174,7 +176,7 @@ bool alert_row_decode(struct str bytes, struct arena *arena, struct alert_row *r
 
 /* ---- groups ---- */
 
-void group_row_key(struct str file, struct str name, uint8_t out[GROUP_ROW_KEY_BYTES]) {
+void rules_group_row_key(struct str file, struct str name, uint8_t out[GROUP_ROW_KEY_BYTES]) {
     struct buf bytes;
     buf_init(&bytes, SIZE_MAX);
     buf_str(&bytes, file);
@@ -184,7 +186,7 @@ void group_row_key(struct str file, struct str name, uint8_t out[GROUP_ROW_KEY_B
     buf_finish(&bytes);
 }
 
-void group_row_encode(const struct group_row *row, struct buf *out) {
+void rules_group_row_encode(const struct group_row *row, struct buf *out) {
     buf_putc(out, ROW_VERSION);
     put_i64(out, row->last_slot_ms);
     put_i64(out, row->query_offset_ms);
@@ -192,7 +194,7 @@ void group_row_encode(const struct group_row *row, struct buf *out) {
     put_text(out, row->name);
 }
 
-bool group_row_decode(struct str bytes, struct group_row *ret) {
+bool rules_group_row_decode(struct str bytes, struct group_row *ret) {
     struct reader in = { .rest = bytes };
     if (!get_version(&in)) {
         return false;

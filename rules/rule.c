@@ -27,7 +27,7 @@ struct rule *rule_create(const struct rule_def *def) {
     return rule;
 }
 
-void active_alert_destroy(struct active_alert *alert) {
+void rules_active_alert_destroy(struct active_alert *alert) {
     if (alert == NULL) {
         return;
     }
@@ -37,7 +37,7 @@ void active_alert_destroy(struct active_alert *alert) {
 }
 
 static void free_alert(void *alert) {
-    active_alert_destroy(alert);
+    rules_active_alert_destroy(alert);
 }
 
 void rule_destroy(struct rule *rule) {
@@ -61,7 +61,7 @@ void rule_set_error(struct rule *rule, const char *message) {
     rule->health = message == NULL ? RULE_HEALTH_OK : RULE_HEALTH_ERR;
 }
 
-struct str alert_key(struct labels labels, struct buf *out) {
+struct str rules_alert_key(struct labels labels, struct buf *out) {
     buf_reset(out);
     labels_encode(labels, out);
     return buf_as_str(out);
@@ -75,7 +75,7 @@ static int compare_refs(const void *a, const void *b) {
     return (left > right) - (left < right);
 }
 
-void refs_sort(series_ref_t *refs, size_t *count) {
+void rules_refs_sort(series_ref_t *refs, size_t *count) {
     if (*count < 2) {
         return;
     }
@@ -89,15 +89,15 @@ void refs_sort(series_ref_t *refs, size_t *count) {
     *count = kept;
 }
 
-bool refs_contain(const series_ref_t *refs, size_t count, series_ref_t ref) {
+bool rules_refs_contain(const series_ref_t *refs, size_t count, series_ref_t ref) {
     return count > 0 && bsearch(&ref, refs, count, sizeof(refs[0]), compare_refs) != NULL;
 }
 
-bool alert_series_ref(struct tsdb *db,
-                      struct labels labels,
-                      enum alert_series which,
-                      series_ref_t *ret,
-                      struct err *err) {
+bool rules_alert_series_ref(struct tsdb *db,
+                            struct labels labels,
+                            enum alert_series which,
+                            series_ref_t *ret,
+                            struct err *err) {
     struct arena arena;
     arena_init(&arena, SIZE_MAX);
     struct labels_builder builder;

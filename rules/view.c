@@ -81,9 +81,9 @@ static void view_rule(struct group_view *group, struct rule *rule, struct rule_v
     view_alerts(group, rule, ret);
 }
 
-struct group_view *group_view_create(struct rule_set *set,
-                                     const struct group *group,
-                                     uint64_t slots_missed) {
+struct group_view *rules_group_view_create(struct rule_set *set,
+                                           const struct group *group,
+                                           uint64_t slots_missed) {
     struct group_view *copy = mem_calloc(1, sizeof(*copy));
     const struct rule_group_def *def = group->def;
     arena_init(&copy->arena, SIZE_MAX);
@@ -111,7 +111,7 @@ struct group_view *group_view_create(struct rule_set *set,
     return copy;
 }
 
-void group_view_unref(struct group_view *view) {
+void rules_group_view_unref(struct group_view *view) {
     if (view == NULL || atomic_fetch_sub(&view->ref_count, 1) != 1) {
         return;
     }
@@ -120,11 +120,13 @@ void group_view_unref(struct group_view *view) {
     mem_free(view);
 }
 
-void group_view_publish_locked(struct rules *rules, struct group *group, struct group_view *view) {
+void rules_group_view_publish_locked(struct rules *rules,
+                                     struct group *group,
+                                     struct group_view *view) {
     if (group->view != NULL) {
         rules->pending_count -= group->view->pending_count;
         rules->firing_count -= group->view->firing_count;
-        group_view_unref(group->view);
+        rules_group_view_unref(group->view);
     }
     group->view = view;
     if (view != NULL) {
@@ -169,7 +171,7 @@ void rules_snapshot_unref(struct rules_snapshot *snapshot) {
         return;
     }
     for (size_t i = 0; i < whole->snapshot.group_count; i++) {
-        group_view_unref(whole->views[i]);
+        rules_group_view_unref(whole->views[i]);
     }
     mem_free(whole->views);
     mem_free(whole->snapshot.groups);

@@ -63,8 +63,9 @@ static void expand_twice(const struct rule_set *set, struct str text, struct tmp
     struct str first;
     struct str second;
     arena_init(&arena, SIZE_MAX);
-    bool ok = expand_text(&input, &rule_text, &arena, &first, &err);
-    if (expand_text(&input, &rule_text, &arena, &second, &err) != ok || !str_eq(first, second)) {
+    bool ok = rules_expand_text(&input, &rule_text, &arena, &first, &err);
+    if (rules_expand_text(&input, &rule_text, &arena, &second, &err) != ok ||
+        !str_eq(first, second)) {
         fprintf(stderr, "expands differently the second time\n");
         abort();
     }
@@ -77,7 +78,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct tmpl *tmpl = NULL;
     struct err err = ERR_INIT;
     size_t offset = 0;
-    if (expand_compile(set, "__alert_Fuzz", text, &tmpl, &offset, &err)) {
+    if (rules_expand_compile(set, "__alert_Fuzz", text, &tmpl, &offset, &err)) {
         expand_twice(set, text, tmpl);
         tmpl_destroy(tmpl);
     } else if (err.code == ERR_NONE || err.msg[0] == '\0' || offset > size) {

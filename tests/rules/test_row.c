@@ -43,8 +43,8 @@ static void test_alert_round_trip(void **state) {
         arena_init(&arena, SIZE_MAX);
         buf_init(&bytes, SIZE_MAX);
         row.status.value = values[i];
-        alert_row_encode(&row, &bytes);
-        assert_true(alert_row_decode(buf_as_str(&bytes), &arena, &back));
+        rules_alert_row_encode(&row, &bytes);
+        assert_true(rules_alert_row_decode(buf_as_str(&bytes), &arena, &back));
         assert_true(str_eq(back.file, row.file));
         assert_true(str_eq(back.group, row.group));
         assert_true(str_eq(back.name, row.name));
@@ -68,19 +68,19 @@ static void test_damaged_alert(void **state) {
     struct arena arena;
     arena_init(&arena, SIZE_MAX);
     buf_init(&bytes, SIZE_MAX);
-    alert_row_encode(&sample, &bytes);
+    rules_alert_row_encode(&sample, &bytes);
     for (size_t len = 0; len < bytes.len; len++) {
         char *copy = mem_strndup(bytes.ptr, len); /* exact size: a read past it is noticed */
-        assert_false(alert_row_decode(str_n(copy, len), &arena, &back));
+        assert_false(rules_alert_row_decode(str_n(copy, len), &arena, &back));
         mem_free(copy);
     }
     for (size_t i = 0; i < bytes.len; i++) {
         bytes.ptr[i] = (char)(bytes.ptr[i] ^ 0x80);
-        (void)alert_row_decode(buf_as_str(&bytes), &arena, &back);
+        (void)rules_alert_row_decode(buf_as_str(&bytes), &arena, &back);
         bytes.ptr[i] = (char)(bytes.ptr[i] ^ 0x80);
     }
     buf_putc(&bytes, 'x');
-    assert_false(alert_row_decode(buf_as_str(&bytes), &arena, &back));
+    assert_false(rules_alert_row_decode(buf_as_str(&bytes), &arena, &back));
     buf_finish(&bytes);
     arena_finish(&arena);
 }
@@ -90,13 +90,13 @@ static void test_group_round_trip(void **state) {
     struct group_row back;
     struct buf bytes;
     buf_init(&bytes, SIZE_MAX);
-    group_row_encode(&row, &bytes);
-    assert_true(group_row_decode(buf_as_str(&bytes), &back));
+    rules_group_row_encode(&row, &bytes);
+    assert_true(rules_group_row_decode(buf_as_str(&bytes), &back));
     assert_true(str_eq(back.file, row.file) && str_eq(back.name, row.name));
     assert_int_equal(back.last_slot_ms, row.last_slot_ms);
     assert_int_equal(back.query_offset_ms, row.query_offset_ms);
     for (size_t len = 0; len < bytes.len; len++) {
-        assert_false(group_row_decode(str_n(bytes.ptr, len), &back));
+        assert_false(rules_group_row_decode(str_n(bytes.ptr, len), &back));
     }
     buf_finish(&bytes);
 }
@@ -104,11 +104,11 @@ static void test_group_round_trip(void **state) {
 static void test_keys(void **state) {
     uint8_t one[ALERT_ROW_KEY_BYTES];
     uint8_t two[ALERT_ROW_KEY_BYTES];
-    alert_row_key(1, sample.labels, one);
-    alert_row_key(1, sample.annotations, two);
+    rules_alert_row_key(1, sample.labels, one);
+    rules_alert_row_key(1, sample.annotations, two);
     assert_memory_equal(one, two, 8); /* one rule's rows stand together */
     assert_memory_not_equal(one + 8, two + 8, 16);
-    alert_row_key(2, sample.labels, two);
+    rules_alert_row_key(2, sample.labels, two);
     assert_memory_not_equal(one, two, 8);
     assert_memory_equal(one + 8, two + 8, 16);
 }

@@ -130,7 +130,7 @@ static void alert_destroy(struct live_alert *alert) {
     mem_free(alert);
 }
 
-static void group_destroy(struct group *group) {
+static void notify_group_destroy(struct group *group) {
     assert(group->member_count == 0);
     group_state_finish(&group->state);
     mem_free(group->members);
@@ -145,7 +145,7 @@ static void free_alert(void *value) {
 }
 
 static void free_group(void *value) {
-    group_destroy(value);
+    notify_group_destroy(value);
 }
 
 void live_set_finish(struct live_set *set) {
@@ -239,7 +239,7 @@ void live_set_remove_group(struct live_set *set, struct group *group) {
     live_set_schedule(set, group, INT64_MAX);
     void *removed = map_del(&set->groups, str_n(group->id, GROUP_ID_BYTES));
     assert(removed == group);
-    group_destroy(group);
+    notify_group_destroy(group);
 }
 
 void live_set_join(struct live_alert *alert, struct group *group) {

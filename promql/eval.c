@@ -246,8 +246,8 @@ static bool run(struct eval *eval,
                        promql_type_to_string(expr->type));
     }
     struct steps steps = steps_make(query->start_ms, query->end_ms, is_range ? query->step_ms : 1);
-    if (steps.count > eval->samples_max) {
-        return eval_too_many_samples(err);
+    if (!eval_check_steps(&steps, err)) {
+        return false;
     }
     struct node *root;
     return plan_build(eval, expr, &root, err) && plan_finish(eval, &root, err) &&

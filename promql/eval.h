@@ -187,6 +187,9 @@ void eval_drop_name(struct eval *eval, struct step_series *series);
 WARN_UNUSED bool eval_work(struct eval *eval, size_t units, struct err *err);
 /* Change of the number of samples held; the limit is checked on the way up. */
 WARN_UNUSED bool eval_hold(struct eval *eval, uint64_t samples, struct err *err);
+/* Stages that work on a stream count for themselves and account when the stream has ended, because
+ * only then is what they consumed complete, as upstream has it; until then they check their own. */
+WARN_UNUSED bool eval_fits(const struct eval *eval, uint64_t samples, struct err *err);
 /* Note that `samples` more than held now were held for a moment. */
 WARN_UNUSED bool eval_touch(struct eval *eval, uint64_t samples, struct err *err);
 /* Everything held since `mark` is released but for `kept` samples. */
@@ -201,6 +204,8 @@ WARN_UNUSED bool eval_account(struct eval *eval,
 /* Memory of matrices: refuse before allocating, or count what was allocated. */
 WARN_UNUSED bool eval_reserve_bytes(struct eval *eval, size_t bytes, struct err *err);
 WARN_UNUSED bool eval_too_many_samples(struct err *err);
+/* The number of steps bounds every array, whether there are samples or not. */
+WARN_UNUSED bool eval_check_steps(const struct steps *steps, struct err *err);
 WARN_UNUSED bool eval_too_many_bytes(const struct eval *eval, struct err *err);
 
 /* ---- node kinds, one evaluator each ---- */

@@ -7,6 +7,7 @@
 enum {
     /* Values touched between two looks at the clock: about a millisecond of the slowest functions. */
     WORK_PER_POLL = 1 << 17,
+    STEPS_MAX = 10 * 1000 * 1000,
 };
 
 static bool poll(struct eval *eval, struct err *err) {
@@ -36,6 +37,14 @@ bool eval_too_many_samples(struct err *err) {
                    "query processing would load too many samples into memory in query execution");
 }
 
+bool eval_check_steps(const struct steps *steps, struct err *err) {
+    if (steps->count <= STEPS_MAX) {
+        return true;
+    }
+    return err_set(err, ERR_LIMIT, "query would be evaluated at %zu steps, the limit is %d",
+                   steps->count, STEPS_MAX);
+}
+
 bool eval_too_many_bytes(const struct eval *eval, struct err *err) {
     return err_set(err, ERR_LIMIT,
                    "query processing would need more than its memory budget of %zu bytes",
@@ -51,6 +60,10 @@ bool eval_touch(struct eval *eval, uint64_t samples, struct err *err) {
         }
     }
     return true;
+}
+
+bool eval_fits(const struct eval *eval, uint64_t samples, struct err *err) {
+    return samples <= eval->samples_max || eval_too_many_samples(err);
 }
 
 bool eval_hold(struct eval *eval, uint64_t samples, struct err *err) {

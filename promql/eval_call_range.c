@@ -11,7 +11,6 @@ struct range_runner {
     const struct function_def *def;
     const struct sink *sink;
     struct step_series *out;
-    uint64_t produced;
     bool checks_labels; /* dropped names may have been all that told two series apart */
     struct lset_index seen;
     struct str noted_name; /* metric last reported as no counter */
@@ -72,9 +71,10 @@ static bool take_range(void *ctx, const struct range_series *series, struct err 
     bool is_ok = runner->def->range != NULL
                      ? runner->def->range(call, series, out, err)
                      : window_apply(call, runner->def->window, series, out, err);
-    if (!is_ok || !eval_touch(eval, call->frame->largest, err)) {
+    if (!is_ok) {
         return false;
     }
+    range_call_account(call, out->count);
     out->labels = series->labels;
     out->drops_name = series->drops_name;
     if (!runner->def->keeps_name) {
@@ -86,9 +86,8 @@ static bool take_range(void *ctx, const struct range_series *series, struct err 
     if (runner->def->wants_counter) {
         note_no_counter(runner, series->labels);
     }
-    runner->produced += out->count;
-    return check_labels(runner, out->labels, err) && eval_hold(eval, out->count, err) &&
-           eval_touch(eval, call->frame->last, err) && sink_take(runner->sink, out, err);
+    return check_labels(runner, out->labels, err) && eval_fits(eval, call->peak, err) &&
+           sink_take(runner->sink, out, err);
 }
 
 bool range_call_check_reach(const struct node *node, const struct node *arg, struct err *err) {
@@ -174,8 +173,9 @@ bool eval_range_call(struct eval *eval,
     if (is_ok) {
         uint64_t mark = eval->samples_now;
         struct range_sink take = { .take = take_range, .ctx = &runner };
-        is_ok = eval_range_stream(eval, arg, steps, false, &take, err);
-        eval->samples_now = mark + runner.produced;
+        is_ok = eval_range_stream(eval, arg, steps, false, &take, err) &&
+                eval_touch(eval, runner.call.peak, err);
+        eval->samples_now = mark + runner.call.produced;
     }
     range_call_finish(&runner.call);
     step_matrix_finish(&scratch);

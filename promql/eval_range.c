@@ -118,8 +118,8 @@ static bool stream_subquery(struct eval *eval,
     if (inner.count == 0) {
         return true;
     }
-    if (inner.count > eval->samples_max) {
-        return eval_too_many_samples(err);
+    if (!eval_check_steps(&inner, err)) {
+        return false;
     }
     size_t bytes = inner.count * (sizeof(int64_t) + sizeof(double));
     if (!eval_reserve_bytes(eval, bytes, err)) {

@@ -63,14 +63,14 @@ static bool filter_series(void *ctx, const struct step_series *series, struct er
     out->labels = series->labels;
     out->drops_name = series->drops_name;
     set->produced += out->count;
-    return eval_touch(set->eval, set->produced, err) && sink_take(set->sink, out, err);
+    return eval_fits(set->eval, set->produced, err) && sink_take(set->sink, out, err);
 }
 
 /* or: the left side as it is, and where it is. */
 static bool pass_and_note(void *ctx, const struct step_series *series, struct err *err) {
     struct set_operation *set = ctx;
     set->produced += series->count;
-    return note_presence(ctx, series, err) && eval_touch(set->eval, set->produced, err) &&
+    return note_presence(ctx, series, err) && eval_fits(set->eval, set->produced, err) &&
            sink_take(set->sink, series, err);
 }
 

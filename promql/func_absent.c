@@ -82,24 +82,22 @@ bool func_absent(struct eval *eval,
 struct range_presence {
     struct presence presence;
     struct range_call call;
-    uint64_t held; /* upstream holds a 1 per series and step until the consumer is done */
 };
 
 static bool take_range(void *ctx, const struct range_series *series, struct err *err) {
     struct range_presence *range = ctx;
     struct range_call *call = &range->call;
-    const struct window_frame *frame = window_frame_get(call, series);
-    call->eval->samples_total += frame->total;
-    uint64_t found = 0;
+    call->frame = window_frame_get(call, series);
+    call->eval->samples_total += call->frame->total;
+    size_t found = 0;
     for (size_t i = 0; i < call->steps->count; i++) {
-        if (frame->lo[i] != frame->hi[i]) {
+        if (call->frame->lo[i] != call->frame->hi[i]) {
             bit_set(range->presence.present, i);
             found++;
         }
     }
-    range->held += found;
-    return eval_touch(call->eval, frame->largest, err) && eval_hold(call->eval, found, err) &&
-           eval_touch(call->eval, frame->last, err);
+    range_call_account(call, found);
+    return eval_fits(call->eval, call->peak, err);
 }
 
 bool func_absent_over_time(struct eval *eval,
@@ -119,8 +117,10 @@ bool func_absent_over_time(struct eval *eval,
         range.presence.present =
             arena_calloc(&scratch.arena, bits_words(steps->count), sizeof(uint64_t));
         struct range_sink take = { .take = take_range, .ctx = &range };
-        is_ok = eval_range_stream(eval, node->args[0], steps, false, &take, err);
-        eval->samples_now = mark + range.held;
+        is_ok = eval_range_stream(eval, node->args[0], steps, false, &take, err) &&
+                eval_touch(eval, range.call.peak, err);
+        /* Upstream holds a 1 per series and step until the consumer is done. */
+        eval->samples_now = mark + range.call.produced;
         fill_absence(eval, node, &range.presence, series);
         is_ok = is_ok && sink_take(sink, series, err);
     }

@@ -220,7 +220,7 @@ static bool query_all(struct histograms *histograms,
                                     &histograms->eval->arena);
         }
         *produced += out->count;
-        if (!eval_touch(histograms->eval, *produced, err) || !sink_take(sink, out, err)) {
+        if (!eval_fits(histograms->eval, *produced, err) || !sink_take(sink, out, err)) {
             return false;
         }
     }

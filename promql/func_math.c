@@ -80,9 +80,8 @@ static bool map_series(void *ctx, const struct step_series *series, struct err *
     }
     runner->gathered += bit_get(series->present, steps->count - 1);
     runner->produced += out->count;
-    uint64_t extra = runner->map->is_in_place ? 0 : runner->produced;
-    return eval_work(runner->eval, steps->count, err) && eval_touch(runner->eval, extra, err) &&
-           sink_take(runner->sink, out, err);
+    return eval_work(runner->eval, steps->count, err) &&
+           eval_fits(runner->eval, runner->produced, err) && sink_take(runner->sink, out, err);
 }
 
 static bool run_map(void *ctx, const struct sink *out, struct err *err) {

@@ -39,6 +39,14 @@ uint32_t range_call_pos(const struct range_call *call) {
     return call->arg->kind == NODE_SUBQUERY ? 0 : call->arg->expr->pos_start;
 }
 
+void range_call_account(struct range_call *call, size_t count) {
+    uint64_t before = call->produced + call->frame->largest;
+    call->produced += count;
+    uint64_t after = call->produced + (count > 0 ? call->frame->last : 0);
+    call->peak = before > call->peak ? before : call->peak;
+    call->peak = after > call->peak ? after : call->peak;
+}
+
 static void frame_bounds(const struct range_call *call, struct window_frame *frame) {
     const int64_t *t_ms = frame->t_ms;
     size_t lo = 0;

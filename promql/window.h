@@ -54,6 +54,8 @@ struct range_call {
     struct window_frames frames;
     struct window_frame *frame; /* of the series at hand */
     struct arena scratch;       /* reset before every series */
+    uint64_t produced;          /* samples of the results so far */
+    uint64_t peak;              /* with the samples of a window */
     double *buffer;             /* in scratch: room for the largest window, when asked for */
 };
 
@@ -80,6 +82,9 @@ void range_call_init(struct range_call *call,
                      const struct node *arg,
                      const struct steps *steps);
 void range_call_finish(struct range_call *call);
+
+/* Account for a series with `count` results: upstream holds one series' window beside the results. */
+void range_call_account(struct range_call *call, size_t count);
 
 /* Find or compute the frame of a series; valid until the next call. */
 struct window_frame *window_frame_get(struct range_call *call, const struct range_series *series);

@@ -10,11 +10,19 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static struct label items[] = {
-    { STR("__name__"), STR("up") },
-    { STR("instance"), STR("host.example.org:9090") },
-    { STR("job"), STR("a") },
-};
+static struct labels make_labels(struct arena *arena) {
+    static const char *const texts[][2] = {
+        { "__name__", "up" },
+        { "instance", "host.example.org:9090" },
+        { "job", "a" },
+    };
+    struct labels labels = { .items = arena_calloc(arena, ARRAY_LEN(texts), sizeof(struct label)) };
+    for (; labels.count < ARRAY_LEN(texts); labels.count++) {
+        labels.items[labels.count].name = str_from(texts[labels.count][0]);
+        labels.items[labels.count].value = str_from(texts[labels.count][1]);
+    }
+    return labels;
+}
 
 /* Two series for every query, so that ranges have something to walk. */
 static bool answer(void *ctx,
@@ -28,7 +36,8 @@ static bool answer(void *ctx,
     }
     struct promql_series *series = arena_calloc(arena, 2, sizeof(*series));
     for (size_t i = 0; i < 2; i++) {
-        series[i].labels = (struct labels){ .items = items, .count = 3 - i };
+        series[i].labels = make_labels(arena);
+        series[i].labels.count -= i;
         series[i].points = &points[i];
         series[i].point_count = 1;
     }
@@ -49,20 +58,20 @@ static struct rule_set *load_empty(void) {
 }
 
 static void expand_twice(const struct rule_set *set, struct str text, struct tmpl *tmpl) {
+    struct arena arena;
+    arena_init(&arena, SIZE_MAX);
     struct expand_input input = {
         .set = set,
         .template_name = "__alert_Fuzz",
-        .labels = { .items = items, .count = ARRAY_LEN(items) },
+        .labels = make_labels(&arena),
         .value = 1234.5,
         .now_ms = 1700000000123,
         .query = answer,
     };
     struct rule_text rule_text = { .text = text, .tmpl = tmpl };
-    struct arena arena;
     struct err err = ERR_INIT;
     struct str first;
     struct str second;
-    arena_init(&arena, SIZE_MAX);
     bool ok = rules_expand_text(&input, &rule_text, &arena, &first, &err);
     if (rules_expand_text(&input, &rule_text, &arena, &second, &err) != ok ||
         !str_eq(first, second)) {

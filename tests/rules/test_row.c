@@ -8,35 +8,43 @@
 #include "rules/engine.h"
 #include "tests/unit.h"
 
-static struct label labels_items[] = { { STR("alertname"), STR("Down") },
-                                       { STR("job"), STR("a") } };
-static struct label annotation_items[] = { { STR("empty"), STR("") },
-                                           { STR("s"), STR("line\n2") } };
-
-static const struct alert_row sample = {
-    .file = STR("rules.d/a.yml"),
-    .group = STR("g"),
-    .name = STR("Down"),
-    .match_hash = UINT64_C(0x0123456789abcdef),
-    .labels_hash = 2,
-    .rule_key = UINT64_MAX,
-    .element_hash = 4,
-    .for_ms = 300000,
-    .status = { .state = ALERT_FIRING,
-                .value = -0.0,
-                .active_ms = 1700000000000,
-                .fired_ms = 1700000060000,
-                .resolved_ms = 0,
-                .last_sent_ms = 1700000120000,
-                .keep_firing_since_ms = -5 },
-    .labels = { labels_items, ARRAY_LEN(labels_items) },
-    .annotations = { annotation_items, ARRAY_LEN(annotation_items) },
+/* Labels and annotations live in the caller's arrays. */
+struct pairs {
+    struct label labels[2];
+    struct label annotations[2];
 };
+
+static struct alert_row make_row(struct pairs *pairs) {
+    *pairs = (struct pairs){
+        .labels = { { STR("alertname"), STR("Down") }, { STR("job"), STR("a") } },
+        .annotations = { { STR("empty"), STR("") }, { STR("s"), STR("line\n2") } },
+    };
+    return (struct alert_row){
+        .file = STR("rules.d/a.yml"),
+        .group = STR("g"),
+        .name = STR("Down"),
+        .match_hash = UINT64_C(0x0123456789abcdef),
+        .labels_hash = 2,
+        .rule_key = UINT64_MAX,
+        .element_hash = 4,
+        .for_ms = 300000,
+        .status = { .state = ALERT_FIRING,
+                    .value = -0.0,
+                    .active_ms = 1700000000000,
+                    .fired_ms = 1700000060000,
+                    .resolved_ms = 0,
+                    .last_sent_ms = 1700000120000,
+                    .keep_firing_since_ms = -5 },
+        .labels = { pairs->labels, ARRAY_LEN(pairs->labels) },
+        .annotations = { pairs->annotations, ARRAY_LEN(pairs->annotations) },
+    };
+}
 
 static void test_alert_round_trip(void **state) {
     static const double values[] = { 0, -0.0, 1.5, INFINITY, -INFINITY };
     for (size_t i = 0; i < ARRAY_LEN(values); i++) {
-        struct alert_row row = sample;
+        struct pairs pairs;
+        struct alert_row row = make_row(&pairs);
         struct alert_row back;
         struct buf bytes;
         struct arena arena;
@@ -66,9 +74,11 @@ static void test_damaged_alert(void **state) {
     struct alert_row back;
     struct buf bytes;
     struct arena arena;
+    struct pairs pairs;
+    struct alert_row row = make_row(&pairs);
     arena_init(&arena, SIZE_MAX);
     buf_init(&bytes, SIZE_MAX);
-    rules_alert_row_encode(&sample, &bytes);
+    rules_alert_row_encode(&row, &bytes);
     for (size_t len = 0; len < bytes.len; len++) {
         char *copy = mem_strndup(bytes.ptr, len); /* exact size: a read past it is noticed */
         assert_false(rules_alert_row_decode(str_n(copy, len), &arena, &back));
@@ -104,6 +114,8 @@ static void test_group_round_trip(void **state) {
 static void test_keys(void **state) {
     uint8_t one[ALERT_ROW_KEY_BYTES];
     uint8_t two[ALERT_ROW_KEY_BYTES];
+    struct pairs pairs;
+    struct alert_row sample = make_row(&pairs);
     rules_alert_row_key(1, sample.labels, one);
     rules_alert_row_key(1, sample.annotations, two);
     assert_memory_equal(one, two, 8); /* one rule's rows stand together */

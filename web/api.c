@@ -85,11 +85,25 @@ static bool parse_rfc3339(struct str text, int64_t *ret_ms) {
                  digits(&text, 2, &c.hour) && skip(&text, ":") && digits(&text, 2, &c.minute) &&
                  skip(&text, ":") && digits(&text, 2, &c.second) && fraction_ms(&text, &c.ms) &&
                  zone_minutes(&text, &zone) && text.len == 0 && c.month >= 1 && c.month <= 12 &&
-                 c.day >= 1 && c.day <= 31 && c.hour < 24 && c.minute < 60 && c.second <= 60;
-    if (is_ok) {
-        *ret_ms = civil_to_ms(&c) - (int64_t)zone * 60000;
+                 c.day >= 1 && c.hour < 24 && c.minute < 60 && c.second < 60;
+    if (!is_ok) {
+        return false;
     }
-    return is_ok;
+    int64_t t_ms = civil_to_ms(&c);
+    struct civil back = civil_from_ms(t_ms);
+    if (back.day != c.day || back.month != c.month) { /* February 30 */
+        return false;
+    }
+    *ret_ms = t_ms - (int64_t)zone * 60000;
+    return true;
+}
+
+/* What upstream's clients send for "no bound"; their years have more than four digits. */
+static bool parse_bound(struct str text, int64_t *ret_ms) {
+    bool is_min = str_eq_c(text, "-292273086-05-16T16:47:06Z");
+    bool is_max = str_eq_c(text, "292277025-08-18T07:12:54.999999999Z");
+    *ret_ms = is_min ? INT64_MIN : is_max ? INT64_MAX : *ret_ms;
+    return is_min || is_max;
 }
 
 bool api_time_parse(struct str text, int64_t *ret_ms, struct err *err) {
@@ -103,7 +117,7 @@ bool api_time_parse(struct str text, int64_t *ret_ms, struct err *err) {
         *ret_ms = (int64_t)whole * 1000 + (int64_t)round((seconds - whole) * 1000);
         return true;
     }
-    return parse_rfc3339(text, ret_ms) ||
+    return parse_rfc3339(text, ret_ms) || parse_bound(text, ret_ms) ||
            err_set(err, ERR_INVALID, "cannot parse \"%.*s\" to a valid timestamp",
                    (int)(text.len < 64 ? text.len : 64), text.ptr);
 }
@@ -127,32 +141,60 @@ bool api_param_time(struct web_request *request,
         *ret_ms = default_ms;
         return true;
     }
-    return api_time_parse(text, ret_ms, &err) || api_bad_param(request, name, err.msg);
+    if (api_time_parse(text, ret_ms, &err)) {
+        return true;
+    }
+    err_wrap(&err, "invalid time value for '%s'", name);
+    return api_bad_param(request, name, err.msg);
 }
 
-static bool duration_text(struct str text, int64_t *ret_ms, struct err *err) {
+bool api_duration_parse(struct str text, int64_t *ret_ms, struct err *err) {
     double seconds;
+    int shown = (int)(text.len < 64 ? text.len : 64);
     if (!str_parse_f64(text, &seconds)) {
-        return duration_parse(text, ret_ms, err);
+        return duration_parse(text, ret_ms, err) ||
+               err_set(err, ERR_INVALID, "cannot parse \"%.*s\" to a valid duration", shown,
+                       text.ptr);
     }
-    if (!(fabs(seconds) < 9.2e15)) {
-        return err_set(err, ERR_INVALID, "duration \"%.*s\" is out of range", STR_FMT(text));
+    if (!(fabs(seconds) < 9.2e9)) { /* upstream counts nanoseconds in 64 bits; NaN fails too */
+        return err_set(err, ERR_INVALID,
+                       "cannot parse \"%.*s\" to a valid duration. It overflows int64", shown,
+                       text.ptr);
     }
-    *ret_ms = (int64_t)round(seconds * 1000);
+    *ret_ms = (int64_t)trunc(seconds * 1000);
     return true;
 }
 
 bool api_param_duration(struct web_request *request, const char *name, int64_t *ret_ms) {
     struct err err = ERR_INIT;
-    return duration_text(web_param(request, name), ret_ms, &err) ||
+    return api_duration_parse(web_param(request, name), ret_ms, &err) ||
            api_bad_param(request, name, err.msg);
 }
 
 bool api_param_limit(struct web_request *request, uint64_t *ret) {
     struct str text = web_param(request, "limit");
+    int64_t limit = 0;
     *ret = 0;
-    return text.len == 0 || str_parse_u64(text, ret) ||
-           api_bad_param(request, "limit", "expected a whole number >= 0");
+    if (text.len > 0 && !str_parse_i64(text, &limit)) {
+        return api_bad_param(request, "limit", "not a whole number");
+    }
+    if (limit < 0) {
+        return api_bad_param(request, "limit", "limit must be non-negative");
+    }
+    *ret = (uint64_t)limit;
+    return true;
+}
+
+bool api_param_count(struct web_request *request, const char *name, int64_t *ret) {
+    struct str text = web_param(request, name);
+    *ret = -1;
+    if (text.len == 0 || str_parse_i64(text, ret)) {
+        return true;
+    }
+    struct err err = ERR_INIT;
+    err_set(&err, ERR_INVALID, "%s must be a number", name);
+    web_reply_error(request, &err);
+    return false;
 }
 
 bool web_query_deadline(struct web_request *request, int64_t *ret_mono_ns, struct err *err) {
@@ -161,39 +203,75 @@ bool web_query_deadline(struct web_request *request, int64_t *ret_mono_ns, struc
     struct str text = web_param(request, "timeout");
     int64_t asked_ms;
     if (text.len > 0) {
-        if (!duration_text(text, &asked_ms, err)) {
+        if (!api_duration_parse(text, &asked_ms, err)) {
             return err_wrap(err, "invalid parameter \"timeout\"");
         }
         timeout_ms = asked_ms < timeout_ms ? asked_ms : timeout_ms;
     }
+    timeout_ms = timeout_ms < 0 ? 0 : timeout_ms;
     *ret_mono_ns = clock_mono_ns(web->clock) + timeout_ms * 1000000;
     return true;
 }
 
 /* ---- selection ---- */
 
-bool api_selectors_parse(struct web_request *request, struct api_selectors *ret) {
+/* True when a matcher of the selector refuses the empty value. */
+static bool is_selective(const struct matcher *matchers, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        if (!matcher_matches(&matchers[i], STR(""))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool add_selector(struct api_selectors *selectors,
+                         struct str text,
+                         enum api_match_style style,
+                         struct err *err) {
+    size_t i = selectors->count;
+    if (!promql_parse_selector(text, &selectors->matchers[i], &selectors->matcher_counts[i], err)) {
+        err->code = ERR_INVALID;
+        return false;
+    }
+    selectors->count++;
+    return style == API_MATCH_FEDERATE ||
+           is_selective(selectors->matchers[i], selectors->matcher_counts[i]) ||
+           err_set(err, ERR_INVALID, "match[] must contain at least one non-empty matcher");
+}
+
+static bool refuse_selector(struct web_request *request,
+                            enum api_match_style style,
+                            const struct err *err) {
+    switch (style) {
+    case API_MATCH_PLAIN: web_reply_error(request, err); break;
+    case API_MATCH_NAMED: api_bad_param(request, "match[]", err->msg); break;
+    case API_MATCH_FEDERATE: web_reply_error_text(request, err); break;
+    }
+    return false;
+}
+
+bool api_selectors_parse(struct web_request *request,
+                         enum api_match_style style,
+                         struct api_selectors *ret) {
     *ret = (struct api_selectors){ 0 };
+    struct err err = ERR_INIT;
     size_t count = 0;
     for (size_t i = 0; i < request->param_count; i++) {
         count += str_eq_c(request->params[i].name, "match[]");
     }
     if (count > SELECTORS_MAX) {
-        return api_bad_param(request, "match[]", "more than 1000 selectors");
+        err_set(&err, ERR_INVALID, "more than %d selectors", SELECTORS_MAX);
+        return refuse_selector(request, style, &err);
     }
     ret->matchers = mem_calloc(count, sizeof(ret->matchers[0]));
     ret->matcher_counts = mem_calloc(count, sizeof(ret->matcher_counts[0]));
     for (size_t i = 0; i < request->param_count; i++) {
-        if (!str_eq_c(request->params[i].name, "match[]")) {
-            continue;
-        }
-        struct err err = ERR_INIT;
-        if (!promql_parse_selector(request->params[i].value, &ret->matchers[ret->count],
-                                   &ret->matcher_counts[ret->count], &err)) {
+        if (str_eq_c(request->params[i].name, "match[]") &&
+            !add_selector(ret, request->params[i].value, style, &err)) {
             api_selectors_finish(ret);
-            return api_bad_param(request, "match[]", err.msg);
+            return refuse_selector(request, style, &err);
         }
-        ret->count++;
     }
     return true;
 }
@@ -208,6 +286,32 @@ void api_selectors_finish(struct api_selectors *selectors) {
     mem_free(selectors->matchers);
     mem_free(selectors->matcher_counts);
     *selectors = (struct api_selectors){ 0 };
+}
+
+bool api_select_one(struct tsdb_querier *querier,
+                    const struct matcher *matchers,
+                    size_t matcher_count,
+                    struct arena *arena,
+                    struct tsdb_series_view **ret,
+                    size_t *ret_count,
+                    struct err *err) {
+    if (is_selective(matchers, matcher_count)) {
+        return tsdb_select(querier, matchers, matcher_count, arena, ret, ret_count, err);
+    }
+    struct tsdb_series_view *views = NULL;
+    size_t count = 0;
+    if (!tsdb_select(querier, NULL, 0, arena, &views, &count, err)) {
+        return false;
+    }
+    size_t kept = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (matchers_match_labels(matchers, matcher_count, views[i].labels)) {
+            views[kept++] = views[i];
+        }
+    }
+    *ret = views;
+    *ret_count = kept;
+    return true;
 }
 
 static int compare_views(const void *a, const void *b) {
@@ -228,8 +332,8 @@ bool api_select(struct tsdb_querier *querier,
     for (size_t i = 0; i < selectors->count; i++) {
         struct tsdb_series_view *found = NULL;
         size_t found_count = 0;
-        if (!tsdb_select(querier, selectors->matchers[i], selectors->matcher_counts[i], arena,
-                         &found, &found_count, err)) {
+        if (!api_select_one(querier, selectors->matchers[i], selectors->matcher_counts[i], arena,
+                            &found, &found_count, err)) {
             return false;
         }
         all = arena_vec_grow(arena, all, &cap, count + found_count, sizeof(*all));
@@ -310,18 +414,27 @@ void api_json_point(struct json_writer *json, int64_t t_ms, double value) {
     json_array_end(json);
 }
 
-void api_json_notes(struct json_writer *json, const char *key, const struct str *items, size_t n) {
-    if (n == 0) {
+void api_json_notes(struct json_writer *json,
+                    const char *what,
+                    const char *first,
+                    const struct str *items,
+                    size_t count) {
+    size_t total = count + (first != NULL);
+    if (total == 0) {
         return;
     }
-    json_key(json, key);
+    char text[64];
+    snprintf(text, sizeof(text), "%ss", what);
+    json_key(json, text);
     json_array(json);
-    for (size_t i = 0; i < n && i < NOTES_MAX; i++) {
+    if (first != NULL) {
+        json_cstr(json, first);
+    }
+    for (size_t i = 0; i < count && i + (first != NULL) < NOTES_MAX; i++) {
         json_str(json, items[i]);
     }
-    if (n > NOTES_MAX) {
-        char text[64];
-        snprintf(text, sizeof(text), "%zu more %s omitted", n - NOTES_MAX, key);
+    if (total > NOTES_MAX) {
+        snprintf(text, sizeof(text), "%zu more %s annotations omitted", total - NOTES_MAX, what);
         json_cstr(json, text);
     }
     json_array_end(json);

@@ -1,5 +1,6 @@
 /* /api/v1/rules and /api/v1/alerts, from one snapshot of the rules. */
 #include "base/float.h"
+#include "base/hash.h"
 #include "web/api.h"
 
 static void write_alert(struct json_writer *json, const struct alert_view *alert) {
@@ -46,7 +47,7 @@ static bool param_allows(const struct web_request *request, const char *name, st
 
 static bool filter_takes(const struct rule_filter *filter, const struct rule_view *rule) {
     bool is_alerting = rule->type == RULE_ALERTING;
-    if (filter->type.len > 0 && str_eq_c(filter->type, "alert") != is_alerting) {
+    if (filter->type.len > 0 && str_eq_nocase(filter->type, STR("alert")) != is_alerting) {
         return false;
     }
     if (!param_allows(filter->request, "rule_name[]", rule->name)) {
@@ -92,8 +93,10 @@ static void write_rule(struct json_writer *json,
     api_json_labels(json, rule->labels);
     json_key(json, "health");
     json_cstr(json, rule_health_to_string(rule->health));
-    json_key(json, "lastError");
-    json_str(json, rule->last_error);
+    if (rule->last_error.len > 0) {
+        json_key(json, "lastError");
+        json_str(json, rule->last_error);
+    }
     json_key(json, "evaluationTime");
     json_f64(json, rule->evaluation_s);
     json_key(json, "lastEvaluation");
@@ -142,46 +145,149 @@ static bool group_has_match(const struct rule_group_view *group, const struct ru
     return false;
 }
 
-static void write_groups(struct web_request *request, const struct rule_filter *filter) {
-    struct rules_snapshot *snapshot = rules_snapshot(request->web->opts.rules);
+/* ---- which groups ---- */
+
+/* Pages of groups: `group_limit` of them, and a token of the next one. */
+struct rule_page {
+    uint64_t limit; /* 0 = all */
+    struct str token;
+};
+
+static void group_token(const struct rule_group_view *group, struct arena *arena, char out[65]) {
+    struct str text = arena_printf(arena, "%.*s;%.*s", STR_FMT(group->file), STR_FMT(group->name));
+    hash_sha256_hex(text, out);
+}
+
+static bool page_params(struct web_request *request, struct rule_page *ret) {
+    struct str limit = web_param(request, "group_limit");
+    *ret = (struct rule_page){ .token = web_param(request, "group_next_token") };
+    if (limit.len == 0 && ret->token.len > 0) {
+        return api_bad_param(
+            request, "group_next_token",
+            "group_limit needs to be present in order to paginate over the groups");
+    }
+    int64_t count = 1;
+    if (limit.len > 0 && (!str_parse_i64(limit, &count) || count > INT32_MAX)) {
+        return api_bad_param(request, "group_limit", "group_limit needs to be a valid number");
+    }
+    if (count <= 0) {
+        return api_bad_param(request, "group_limit", "group_limit needs to be greater than 0");
+    }
+    ret->limit = limit.len > 0 ? (uint64_t)count : 0;
+    return true;
+}
+
+static bool is_asked_for(const struct rule_filter *filter, const struct rule_group_view *group) {
+    return param_allows(filter->request, "rule_group[]", group->name) &&
+           param_allows(filter->request, "file[]", group->file) && group_has_match(group, filter);
+}
+
+/* Index of the first group of the page; group_count when the token names none. */
+static size_t page_start(const struct rules_snapshot *snapshot,
+                         const struct rule_page *page,
+                         struct arena *arena) {
+    if (page->token.len == 0) {
+        return 0;
+    }
+    for (size_t i = 0; i < snapshot->group_count; i++) {
+        char token[65];
+        group_token(snapshot->groups[i], arena, token);
+        if (str_eq_c(page->token, token)) {
+            return i;
+        }
+    }
+    return snapshot->group_count;
+}
+
+static void write_groups(struct web_request *request,
+                         const struct rules_snapshot *snapshot,
+                         const struct rule_filter *filter,
+                         const struct rule_page *page,
+                         size_t start) {
     struct json_writer json;
+    char next_token[65] = "";
+    uint64_t count = 0;
     web_json_open(request, &json);
     json_object(&json);
     json_key(&json, "groups");
     json_array(&json);
-    bool is_filtered = request->param_count > 0;
-    for (size_t i = 0; i < snapshot->group_count; i++) {
-        const struct rule_group_view *group = snapshot->groups[i];
-        if (param_allows(request, "rule_group[]", group->name) &&
-            param_allows(request, "file[]", group->file) &&
-            (!is_filtered || group_has_match(group, filter))) {
-            write_group(&json, group, filter);
+    for (size_t i = start; i < snapshot->group_count; i++) {
+        if (!is_asked_for(filter, snapshot->groups[i])) {
+            continue;
         }
+        if (page->limit > 0 && count == page->limit) {
+            group_token(snapshot->groups[i], &request->arena, next_token);
+            break;
+        }
+        write_group(&json, snapshot->groups[i], filter);
+        count++;
     }
     json_array_end(&json);
+    if (next_token[0] != '\0') {
+        json_key(&json, "groupNextToken");
+        json_cstr(&json, next_token);
+    }
     if (snapshot->reload_ms != 0 && !snapshot->is_reload_ok) {
-        json_key(&json, "reloadError");
+        json_key(&json, "reloadError"); /* ours */
         json_str(&json, snapshot->reload_error);
     }
     json_object_end(&json);
     web_json_close(request, &json);
-    rules_snapshot_unref(snapshot);
+}
+
+/* Go's strconv.ParseBool. */
+static bool parse_bool(struct str text, bool *ret) {
+    static const char *const words[][5] = {
+        { "0", "f", "F", "false", "False" },
+        { "1", "t", "T", "true", "True" },
+    };
+    for (size_t i = 0; i < 2; i++) {
+        for (size_t j = 0; j < 5; j++) {
+            if (str_eq_nocase(text, str_from(words[i][j]))) {
+                *ret = i == 1;
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* All but the selectors. */
+static bool filter_params(struct web_request *request, struct rule_filter *ret) {
+    *ret = (struct rule_filter){ .request = request, .type = web_param(request, "type") };
+    struct err err = ERR_INIT;
+    if (ret->type.len > 0 && !str_eq_nocase(ret->type, STR("alert")) &&
+        !str_eq_nocase(ret->type, STR("record"))) {
+        err_set(&err, ERR_INVALID, "not supported value \"%.*s\"",
+                (int)(ret->type.len < 64 ? ret->type.len : 64), ret->type.ptr);
+        return api_bad_param(request, "type", err.msg);
+    }
+    struct str without = web_param(request, "exclude_alerts");
+    if (without.len > 0 && !parse_bool(without, &ret->without_alerts)) {
+        return api_bad_param(request, "exclude_alerts",
+                             "error converting exclude_alerts: expected true or false");
+    }
+    return true;
 }
 
 void api_rules(struct web_request *request) {
-    struct rule_filter filter = { .request = request, .type = web_param(request, "type") };
-    bool is_type_known =
-        filter.type.len == 0 || str_eq_c(filter.type, "alert") || str_eq_c(filter.type, "record");
-    if (!is_type_known) {
-        api_bad_param(request, "type", "expected alert or record");
+    struct rule_filter filter;
+    struct rule_page page;
+    if (!filter_params(request, &filter) || !page_params(request, &page) ||
+        !api_selectors_parse(request, API_MATCH_PLAIN, &filter.selectors)) {
         return;
     }
-    struct str without = web_param(request, "exclude_alerts");
-    filter.without_alerts = str_eq_c(without, "true") || str_eq_c(without, "1");
-    if (!api_selectors_parse(request, &filter.selectors)) {
-        return;
+    struct rules_snapshot *snapshot = rules_snapshot(request->web->opts.rules);
+    size_t start = page_start(snapshot, &page, &request->arena);
+    if (page.token.len > 0 && start == snapshot->group_count) {
+        struct err err = ERR_INIT;
+        err_set(&err, ERR_INVALID, "invalid group_next_token '%.*s'. were rule groups changed?",
+                (int)(page.token.len < 64 ? page.token.len : 64), page.token.ptr);
+        api_bad_param(request, "group_next_token", err.msg);
+    } else {
+        write_groups(request, snapshot, &filter, &page, start);
     }
-    write_groups(request, &filter);
+    rules_snapshot_unref(snapshot);
     api_selectors_finish(&filter.selectors);
 }
 

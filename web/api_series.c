@@ -14,8 +14,7 @@ static void write_strings(struct web_request *request,
     }
     json_array_end(&json);
     if (kept < count) {
-        struct str note = STR("results truncated due to limit");
-        api_json_notes(&json, "warnings", &note, 1);
+        api_json_notes(&json, "warning", API_TRUNCATED, NULL, 0);
     }
     web_json_close(request, &json);
 }
@@ -35,25 +34,30 @@ static void write_series(struct web_request *request,
     }
     json_array_end(&json);
     if (kept < count) {
-        struct str note = STR("results truncated due to limit");
-        api_json_notes(&json, "warnings", &note, 1);
+        api_json_notes(&json, "warning", API_TRUNCATED, NULL, 0);
     }
     web_json_close(request, &json);
+}
+
+static bool has_param(const struct web_request *request, const char *name) {
+    return web_param(request, name).ptr != NULL;
 }
 
 void api_series(struct web_request *request) {
     uint64_t limit;
     struct api_selectors selectors;
     struct tsdb_querier *querier = NULL;
-    if (!api_param_limit(request, &limit) || !api_selectors_parse(request, &selectors)) {
-        return;
-    }
-    if (selectors.count == 0) {
-        struct err err = ERR_INIT;
+    struct err err = ERR_INIT;
+    if (!has_param(request, "match[]")) {
         err_set(&err, ERR_INVALID, "no match[] parameter provided");
         web_reply_error(request, &err);
-    } else if (api_querier_open(request, &querier)) {
-        struct err err = ERR_INIT;
+        return;
+    }
+    if (!api_param_limit(request, &limit) ||
+        !api_selectors_parse(request, API_MATCH_NAMED, &selectors)) {
+        return;
+    }
+    if (api_querier_open(request, &querier)) {
         struct tsdb_series_view *views = NULL;
         size_t count = 0;
         if (api_select(querier, &selectors, &request->arena, &views, &count, &err)) {
@@ -109,7 +113,8 @@ static void answer_labels(struct web_request *request, struct str label) {
     uint64_t limit;
     struct api_selectors selectors;
     struct tsdb_querier *querier = NULL;
-    if (!api_param_limit(request, &limit) || !api_selectors_parse(request, &selectors)) {
+    if (!api_param_limit(request, &limit) ||
+        !api_selectors_parse(request, API_MATCH_PLAIN, &selectors)) {
         return;
     }
     if (api_querier_open(request, &querier)) {
@@ -147,6 +152,7 @@ static int hex_digit(char c) {
     if (c >= '0' && c <= '9') {
         return c - '0';
     }
+    c = (char)(c | 0x20);
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
@@ -192,7 +198,8 @@ static bool unescape_name(struct str name, struct buf *out) {
             }
             rune = rune << 4 | (uint32_t)digit;
         }
-        if (j >= name.len || name.ptr[j] != '_' || j == i + 1 || rune > 0x10ffff) {
+        bool is_rune = rune <= 0x10ffff && !(rune >= 0xd800 && rune <= 0xdfff);
+        if (j >= name.len || name.ptr[j] != '_' || j == i + 1 || !is_rune) {
             return false;
         }
         append_rune(out, rune);
@@ -223,16 +230,15 @@ void api_label_values(struct web_request *request) {
 
 struct metadata_visit {
     struct json_writer *json;
-    uint64_t limit;
-    uint64_t count;
+    int64_t left; /* negative: no limit */
 };
 
 static void write_metadata(void *ctx, struct str family, const struct family_metadata *metadata) {
     struct metadata_visit *visit = ctx;
-    if (visit->limit > 0 && visit->count == visit->limit) {
+    if (visit->left == 0) {
         return;
     }
-    visit->count++;
+    visit->left -= visit->left > 0;
     struct json_writer *json = visit->json;
     json_key_str(json, family);
     json_array(json);
@@ -248,14 +254,16 @@ static void write_metadata(void *ctx, struct str family, const struct family_met
 }
 
 void api_metadata(struct web_request *request) {
-    uint64_t limit;
-    if (!api_param_limit(request, &limit)) {
+    int64_t limit;
+    int64_t limit_per_metric; /* one entry per metric is all there is */
+    if (!api_param_count(request, "limit", &limit) ||
+        !api_param_count(request, "limit_per_metric", &limit_per_metric)) {
         return;
     }
     struct json_writer json;
     web_json_open(request, &json);
     json_object(&json);
-    struct metadata_visit visit = { .json = &json, .limit = limit };
+    struct metadata_visit visit = { .json = &json, .left = limit };
     tsdb_metadata(request->web->opts.db, web_param(request, "metric"), write_metadata, &visit);
     json_object_end(&json);
     web_json_close(request, &json);

@@ -94,8 +94,9 @@ void api_targets(struct web_request *request) {
     ingest_targets(request->web->opts.ingest, &request->arena, &targets, &count);
     struct str state = web_param(request, "state");
     struct str pool = web_param(request, "scrapePool");
-    bool wants_active = !str_eq_c(state, "dropped");
-    bool wants_dropped = !str_eq_c(state, "active");
+    bool wants_any = state.len == 0 || str_eq_nocase(state, STR("any"));
+    bool wants_active = wants_any || str_eq_nocase(state, STR("active"));
+    bool wants_dropped = wants_any || str_eq_nocase(state, STR("dropped"));
     struct json_writer json;
     web_json_open(request, &json);
     json_object(&json);
@@ -111,6 +112,25 @@ void api_targets_metadata(struct web_request *request) {
     web_json_open(request, &json);
     json_array(&json); /* metadata is kept per family, not per target */
     json_array_end(&json);
+    web_json_close(request, &json);
+}
+
+void api_scrape_pools(struct web_request *request) {
+    struct ingest_target *targets = NULL;
+    size_t count = 0;
+    ingest_targets(request->web->opts.ingest, &request->arena, &targets, &count);
+    struct json_writer json;
+    web_json_open(request, &json);
+    json_object(&json);
+    json_key(&json, "scrapePools");
+    json_array(&json);
+    for (size_t i = 0; i < count; i++) {
+        if (i == 0 || !str_eq(targets[i].scrape_pool, targets[i - 1].scrape_pool)) {
+            json_str(&json, targets[i].scrape_pool);
+        }
+    }
+    json_array_end(&json);
+    json_object_end(&json);
     web_json_close(request, &json);
 }
 

@@ -12,7 +12,8 @@ static struct ingest_body body_of(struct web_request *request) {
     };
 }
 
-/* A body over a cap is 413; the other codes have one status everywhere. */
+/* A body over a cap is 413; the other codes have one status everywhere. The request is suspended
+ * while a body is ingested: `done` may run on this thread or another, and ends our hold on it. */
 static int status_of(const struct err *err) {
     return err->code == ERR_LIMIT ? 413 : web_status_of(err->code);
 }
@@ -21,10 +22,13 @@ static int status_of(const struct err *err) {
 
 static void events_done(void *ctx, const struct ingest_result *result) {
     struct web_request *request = ctx;
-    web_reply_error_text(request, &result->err); /* Retry-After where it applies */
-    bool is_ok = result->err.code == ERR_NONE;
-    buf_reset(&request->reply.body);
-    request->reply.status = is_ok ? 202 : status_of(&result->err);
+    if (result->err.code == ERR_NONE) {
+        web_reply_text(request, 202, "%s", "");
+    } else {
+        web_reply_error_text(request, &result->err); /* with Retry-After where it applies */
+        request->reply.status = status_of(&result->err);
+        buf_reset(&request->reply.body);
+    }
     request->reply.content_type = "application/json";
     ingest_result_to_json(result, &request->reply.body);
     web_request_finish(request);
@@ -58,8 +62,7 @@ void door_write(struct web_request *request) {
     struct ingest_body body = body_of(request);
     if (!request->web->opts.enable_remote_write) {
         web_reply_text(request, 404,
-                       "remote write is switched off "
-                       "(--web.enable-remote-write-receiver)\n");
+                       "remote write is switched off (--web.enable-remote-write-receiver)\n");
         web_request_finish(request);
     } else if (!ingest_write_is_supported(body.content_type, body.encoding, &err)) {
         web_reply_text(request, 415, "%s\n", err.msg);

@@ -110,7 +110,7 @@ static bool federate(struct web_request *request,
     struct web *web = request->web;
     int64_t now_ms = clock_wall_ms(web->clock);
     int64_t lookback_ms = web->opts.query_lookback_ms == 0 ? 300000 : web->opts.query_lookback_ms;
-    int64_t start_ms = now_ms - lookback_ms + 1;
+    int64_t start_ms = now_ms - lookback_ms;
     struct labels external = web_external_labels(web, &request->arena);
     struct tsdb_querier *querier = NULL;
     struct tsdb_series_view *views = NULL;
@@ -123,11 +123,18 @@ static bool federate(struct web_request *request,
     bool is_ok = api_select(querier, selectors, &request->arena, &views, &count, err);
     for (size_t i = 0; is_ok && i < count; i++) {
         struct sample sample;
+        struct str name = labels_get(views[i].labels, METRIC_NAME);
+        if (name.len == 0) {
+            continue; /* the format has no place for it */
+        }
+        if (request->is_canceled) {
+            is_ok = err_set(err, ERR_CANCELED, "the client went away");
+            continue;
+        }
         is_ok = newest_sample(querier, &views[i], start_ms, now_ms, &column, &sample, err);
         if (!is_ok || sample.t_ms == INT64_MIN) {
             continue;
         }
-        struct str name = labels_get(views[i].labels, METRIC_NAME);
         if (!str_eq(name, family) && metric_name_is_valid_legacy(name)) {
             buf_printf(out, "# TYPE %.*s untyped\n", STR_FMT(name));
         }
@@ -137,12 +144,15 @@ static bool federate(struct web_request *request,
     }
     tsdb_column_finish(&column);
     tsdb_querier_close(querier);
+    if (is_ok && out->is_over) {
+        is_ok = err_set(err, ERR_LIMIT, "the reply is larger than %d bytes", WEB_REPLY_BYTES_MAX);
+    }
     return is_ok;
 }
 
 void door_federate(struct web_request *request) {
     struct api_selectors selectors;
-    if (!api_selectors_parse(request, &selectors)) {
+    if (!api_selectors_parse(request, API_MATCH_FEDERATE, &selectors)) {
         return;
     }
     struct err err = ERR_INIT;

@@ -23,6 +23,7 @@ void api_alerts(struct web_request *request);
 /* api_targets.c */
 void api_targets(struct web_request *request);
 void api_targets_metadata(struct web_request *request);
+void api_scrape_pools(struct web_request *request);
 void api_alertmanagers(struct web_request *request);
 
 /* api_status.c */

@@ -63,6 +63,27 @@ bool web_params_add(struct web_request *request, struct str text, struct err *er
     return true;
 }
 
+bool web_params_add_form(struct web_request *request, struct str text, struct err *err) {
+    struct web_param *from_query = request->params;
+    size_t from_query_count = request->param_count;
+    request->params = NULL;
+    request->param_count = 0;
+    request->param_cap = 0;
+    bool is_ok = web_params_add(request, text, err);
+    if (is_ok && request->param_count + from_query_count > WEB_PARAMS_MAX) {
+        is_ok = err_set(err, ERR_LIMIT, "more than %d parameters", WEB_PARAMS_MAX);
+    }
+    if (is_ok && from_query_count > 0) {
+        request->params =
+            arena_vec_grow(&request->arena, request->params, &request->param_cap,
+                           request->param_count + from_query_count, sizeof(request->params[0]));
+        memcpy(request->params + request->param_count, from_query,
+               from_query_count * sizeof(request->params[0]));
+        request->param_count += from_query_count;
+    }
+    return is_ok;
+}
+
 struct str web_param(const struct web_request *request, const char *name) {
     for (size_t i = 0; i < request->param_count; i++) {
         if (str_eq_c(request->params[i].name, name)) {

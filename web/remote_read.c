@@ -15,6 +15,9 @@ enum {
     SAMPLES_MAX = 50000000,
     BODY_BYTES_MAX = 32 << 20,
     FRAME_BYTES = 1 << 20,
+    READS_MAX = 10, /* at the same time, streams included; upstream's figure */
+    QUERIER_AGE_MAX_S = 30,
+    STREAM_ARENA_BYTES = 1 << 30,
     CHUNK_ENCODING_XOR = 1,
 };
 
@@ -118,6 +121,18 @@ static void take_type(struct read_request *read, uint64_t type, bool *has_type) 
     }
 }
 
+/* Of the known types none has more than one byte. */
+static void take_packed_types(struct read_request *read, struct str packed, bool *has_type) {
+    bool is_inside = false; /* a longer varint */
+    for (size_t i = 0; i < packed.len; i++) {
+        uint8_t byte = (uint8_t)packed.ptr[i];
+        if (!is_inside && byte < 0x80) {
+            take_type(read, byte, has_type);
+        }
+        is_inside = byte >= 0x80;
+    }
+}
+
 static bool decode_request(struct str body,
                            struct labels external,
                            struct read_request *read,
@@ -143,9 +158,7 @@ static bool decode_request(struct str body,
             take_type(read, field.value, &has_type);
         } else if (field.number == 2 && field.wire == PB_BYTES) { /* packed */
             was_asked = true;
-            for (size_t i = 0; i < field.bytes.len; i++) {
-                take_type(read, (uint8_t)field.bytes.ptr[i], &has_type);
-            }
+            take_packed_types(read, field.bytes, &has_type);
         }
     }
     if (reader.is_bad) {
@@ -191,10 +204,10 @@ static void put_labels(struct buf *out, struct labels labels) {
 struct sampled {
     struct web_request *request;
     struct labels external;
-    struct buf result; /* QueryResult of the present query */
-    struct buf series;
+    struct buf response; /* ReadResponse */
+    struct buf series;   /* TimeSeries being built */
     struct tsdb_column column;
-    uint64_t sample_count;
+    struct arena scratch; /* labels of the present series */
 };
 
 static void put_timeseries(struct sampled *s, struct labels labels) {
@@ -209,19 +222,20 @@ static void put_timeseries(struct sampled *s, struct labels labels) {
         pb_put_bytes(&s->series, 2, buf_as_str(&sample));
     }
     buf_finish(&sample);
-    pb_put_bytes(&s->result, 1, buf_as_str(&s->series));
+    pb_put_bytes(&s->response, 1, buf_as_str(&s->series));
 }
 
 static bool run_sampled_query(struct sampled *s, const struct read_query *query, struct err *err) {
     struct tsdb_querier *querier = NULL;
     struct tsdb_series_view *views = NULL;
     size_t count = 0;
+    uint64_t sample_count = 0;
     if (!tsdb_querier_open(s->request->web->opts.db, query->start_ms, query->end_ms, NULL, &querier,
                            err)) {
         return false;
     }
-    bool is_ok = tsdb_select(querier, query->matchers, query->matcher_count, &s->request->arena,
-                             &views, &count, err);
+    bool is_ok = api_select_one(querier, query->matchers, query->matcher_count, &s->request->arena,
+                                &views, &count, err);
     for (size_t i = 0; is_ok && i < count; i++) {
         is_ok = tsdb_read(querier, views[i].id, query->start_ms, query->end_ms, &s->column, err);
         if (is_ok && s->request->is_canceled) {
@@ -230,51 +244,67 @@ static bool run_sampled_query(struct sampled *s, const struct read_query *query,
         if (!is_ok || s->column.count == 0) {
             continue;
         }
-        s->sample_count += s->column.count;
-        if (s->sample_count > SAMPLES_MAX) {
+        sample_count += s->column.count;
+        if (sample_count > SAMPLES_MAX) {
             is_ok =
                 err_set(err, ERR_INVALID,
                         "exceeded sample limit (%d); ask for streamed chunks or a shorter range",
                         SAMPLES_MAX);
             continue;
         }
-        put_timeseries(s, with_external(views[i].labels, s->external, &s->request->arena));
+        arena_reset(&s->scratch);
+        put_timeseries(s, with_external(views[i].labels, s->external, &s->scratch));
     }
     tsdb_querier_close(querier);
     return is_ok;
+}
+
+/*
+ * One QueryResult, made in place: its length is known only at the end, so room for a varint of a
+ * fixed width is kept before it (a reader takes padded varints as it takes short ones).
+ */
+static bool put_query_result(struct sampled *s, const struct read_query *query, struct err *err) {
+    static const char head[] = { 1 << 3 | PB_BYTES, 0, 0, 0, 0, 0 };
+    buf_append(&s->response, head, sizeof(head));
+    size_t start = s->response.len;
+    if (!run_sampled_query(s, query, err)) {
+        return false;
+    }
+    if (s->response.is_over || s->series.is_over) {
+        return err_set(err, ERR_LIMIT, "the reply is larger than %d bytes", WEB_REPLY_BYTES_MAX);
+    }
+    size_t len = s->response.len - start;
+    for (size_t i = 0; i < 5; i++) {
+        s->response.ptr[start - 5 + i] = (char)((len >> (7 * i) & 0x7f) | (i < 4 ? 0x80 : 0));
+    }
+    return true;
 }
 
 static void reply_sampled(struct web_request *request,
                           const struct read_request *read,
                           struct labels external) {
     struct sampled s = { .request = request, .external = external };
-    struct buf response;
-    buf_init(&response, WEB_REPLY_BYTES_MAX);
-    buf_init(&s.result, WEB_REPLY_BYTES_MAX);
+    buf_init(&s.response, WEB_REPLY_BYTES_MAX);
     buf_init(&s.series, WEB_REPLY_BYTES_MAX);
+    arena_init(&s.scratch, WEB_REPLY_BYTES_MAX);
     struct err err = ERR_INIT;
     bool is_ok = true;
     for (size_t i = 0; is_ok && i < read->query_count; i++) {
-        buf_reset(&s.result);
-        is_ok = run_sampled_query(&s, &read->queries[i], &err);
-        pb_put_bytes(&response, 1, buf_as_str(&s.result));
-    }
-    if (is_ok && (response.is_over || s.result.is_over || s.series.is_over)) {
-        is_ok = err_set(&err, ERR_LIMIT, "the reply is larger than %d bytes", WEB_REPLY_BYTES_MAX);
+        is_ok = put_query_result(&s, &read->queries[i], &err);
     }
     if (is_ok) {
         web_reply_text(request, 200, "%s", "");
         request->reply.content_type = "application/x-protobuf";
-        snappy_block_encode(buf_as_str(&response), &request->reply.body);
+        snappy_block_encode(buf_as_str(&s.response), &request->reply.body);
         request->reply.is_precompressed = true;
         web_reply_header(request, "Content-Encoding", "snappy");
     } else {
         web_reply_error_text(request, &err);
     }
     tsdb_column_finish(&s.column);
+    arena_finish(&s.scratch);
     buf_finish(&s.series);
-    buf_finish(&s.result);
-    buf_finish(&response);
+    buf_finish(&s.response);
 }
 
 /* ---- streamed ---- */
@@ -285,44 +315,104 @@ struct streamed {
     struct web_request *request;
     struct read_request read;
     struct labels external;
-    struct arena arena; /* views of the present query */
+    struct arena arena;   /* views of the present query */
+    struct arena scratch; /* labels of the present frame */
     struct tsdb_querier *querier;
+    int64_t querier_mono_ns; /* when it was opened */
     struct tsdb_series_view *views;
     size_t view_count;
     size_t query_index;
     size_t view_index;
-    size_t sample_index; /* next sample of column; 0 with an empty column = read the series first */
+    /* What the open querier has read of the present series, and the next sample of it. */
+    bool has_column;
+    size_t sample_index;
     struct tsdb_column column;
+    /* After a querier was given back in mid-query: where to go on. Heap; count 0 = at its start. */
+    struct labels resume_labels;
+    int64_t resume_ms; /* first time of that series still to be sent */
     struct buf series; /* ChunkedSeries being built */
     struct buf chunk;
     struct buf message;
 };
 
-static void close_query(struct streamed *s) {
+static void close_querier(struct streamed *s) {
     tsdb_querier_close(s->querier);
     s->querier = NULL;
     s->views = NULL;
     s->view_count = 0;
     s->view_index = 0;
-    s->query_index++;
+    s->has_column = false;
     arena_reset(&s->arena);
+}
+
+static void forget_place(struct streamed *s) {
+    mem_free(s->resume_labels.items);
+    s->resume_labels = (struct labels){ 0 };
+}
+
+/*
+ * An old snapshot keeps what the store would like to let go, and a slow client decides how long a
+ * stream takes: give the querier back after a while and remember the place. Series are sorted by
+ * labels, samples by time; what a later snapshot has more of in the range is new and goes along.
+ */
+static void give_back_old_querier(struct streamed *s) {
+    int64_t age_ns = clock_mono_ns(s->web->clock) - s->querier_mono_ns;
+    if (s->querier == NULL || s->view_index == s->view_count ||
+        age_ns < (int64_t)QUERIER_AGE_MAX_S * 1000000000) {
+        return;
+    }
+    forget_place(s);
+    s->resume_labels = labels_dup_heap(s->views[s->view_index].labels);
+    s->resume_ms = s->has_column && s->sample_index > 0 ? s->column.t_ms[s->sample_index]
+                                                        : s->read.queries[s->query_index].start_ms;
+    close_querier(s);
+}
+
+/* The first view that is not before the remembered place. */
+static void find_place(struct streamed *s) {
+    size_t low = 0;
+    size_t high = s->view_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (labels_cmp(s->views[middle].labels, s->resume_labels) < 0) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    s->view_index = low;
+    if (low == s->view_count || !labels_equal(s->views[low].labels, s->resume_labels)) {
+        forget_place(s); /* that series is gone; the next one starts at its start */
+    }
+}
+
+static bool open_querier(struct streamed *s, struct err *err) {
+    const struct read_query *query = &s->read.queries[s->query_index];
+    if (!tsdb_querier_open(s->web->opts.db, query->start_ms, query->end_ms, NULL, &s->querier,
+                           err) ||
+        !api_select_one(s->querier, query->matchers, query->matcher_count, &s->arena, &s->views,
+                        &s->view_count, err)) {
+        return false;
+    }
+    s->querier_mono_ns = clock_mono_ns(s->web->clock);
+    if (s->resume_labels.count > 0) {
+        find_place(s);
+    }
+    return true;
 }
 
 /* Open queries until one has series left; false with *ret_is_end at the end, or with err. */
 static bool next_query(struct streamed *s, bool *ret_is_end, struct err *err) {
     while (s->querier == NULL || s->view_index == s->view_count) {
         if (s->querier != NULL) {
-            close_query(s);
+            close_querier(s);
+            s->query_index++;
         }
         if (s->query_index == s->read.query_count) {
             *ret_is_end = true;
             return false;
         }
-        const struct read_query *query = &s->read.queries[s->query_index];
-        if (!tsdb_querier_open(s->web->opts.db, query->start_ms, query->end_ms, NULL, &s->querier,
-                               err) ||
-            !tsdb_select(s->querier, query->matchers, query->matcher_count, &s->arena, &s->views,
-                         &s->view_count, err)) {
+        if (!open_querier(s, err)) {
             return false;
         }
     }
@@ -359,24 +449,33 @@ static void put_frame(struct streamed *s, struct buf *out) {
     buf_str(out, buf_as_str(&s->message));
 }
 
+static bool read_series(struct streamed *s, struct err *err) {
+    const struct read_query *query = &s->read.queries[s->query_index];
+    int64_t start_ms = s->resume_labels.count > 0 ? s->resume_ms : query->start_ms;
+    forget_place(s);
+    s->has_column =
+        tsdb_read(s->querier, s->views[s->view_index].id, start_ms, query->end_ms, &s->column, err);
+    s->sample_index = 0;
+    return s->has_column;
+}
+
 /* The next frame of the present series; a series longer than a frame goes on in the next one. */
 static bool stream_frame(struct streamed *s, struct buf *out, struct err *err) {
     const struct tsdb_series_view *view = &s->views[s->view_index];
-    const struct read_query *query = &s->read.queries[s->query_index];
-    if (s->sample_index == 0 &&
-        !tsdb_read(s->querier, view->id, query->start_ms, query->end_ms, &s->column, err)) {
+    if (!s->has_column && !read_series(s, err)) {
         return false;
     }
     if (s->sample_index < s->column.count) {
         buf_reset(&s->series);
-        put_labels(&s->series, with_external(view->labels, s->external, &s->arena));
+        arena_reset(&s->scratch);
+        put_labels(&s->series, with_external(view->labels, s->external, &s->scratch));
         while (s->sample_index < s->column.count && s->series.len < FRAME_BYTES) {
             put_chunk(s);
         }
         put_frame(s, out);
     }
     if (s->sample_index == s->column.count) {
-        s->sample_index = 0;
+        s->has_column = false;
         s->view_index++;
     }
     return true;
@@ -385,6 +484,7 @@ static bool stream_frame(struct streamed *s, struct buf *out, struct err *err) {
 static bool stream_more(void *ctx, struct buf *out, bool *ret_is_end, struct err *err) {
     struct streamed *s = ctx;
     *ret_is_end = false;
+    give_back_old_querier(s);
     while (out->len < FRAME_BYTES) {
         if (s->request->is_canceled) {
             return err_set(err, ERR_CANCELED, "the client went away");
@@ -403,16 +503,19 @@ static void stream_finish(void *ctx) {
     struct streamed *s = ctx;
     tsdb_querier_close(s->querier);
     tsdb_column_finish(&s->column);
+    forget_place(s);
+    s->web->read_count--;
     buf_finish(&s->series);
     buf_finish(&s->chunk);
     buf_finish(&s->message);
     arena_finish(&s->arena);
+    arena_finish(&s->scratch);
     request_finish(&s->read);
     mem_free(s->external.items);
     mem_free(s);
 }
 
-/* Takes what `read` holds. The first block is made here, so that early errors have a status. */
+/* Takes what `read` holds, and the slot. The first block is made here, so that early errors have a status. */
 static void reply_streamed(struct web_request *request,
                            struct read_request *read,
                            struct labels external) {
@@ -422,7 +525,8 @@ static void reply_streamed(struct web_request *request,
     s->read = *read;
     *read = (struct read_request){ 0 };
     s->external = labels_dup_heap(external);
-    arena_init(&s->arena, SIZE_MAX);
+    arena_init(&s->arena, STREAM_ARENA_BYTES);
+    arena_init(&s->scratch, STREAM_ARENA_BYTES);
     buf_init(&s->series, 4 * FRAME_BYTES);
     buf_init(&s->chunk, FRAME_BYTES);
     buf_init(&s->message, 8 * FRAME_BYTES);
@@ -446,21 +550,37 @@ static void reply_streamed(struct web_request *request,
     request->reply.stream_ctx = s;
 }
 
-void door_read(struct web_request *request) {
+/* True when the slot of this read now belongs to a stream. */
+static bool read_remotely(struct web_request *request) {
     struct buf body;
     buf_init(&body, BODY_BYTES_MAX);
     struct err err = ERR_INIT;
     struct read_request read = { 0 };
     struct labels external = web_external_labels(request->web, &request->arena);
+    bool is_streamed = false;
     if (!snappy_block_decode(buf_as_str(&request->body), &body, &err) ||
         !decode_request(buf_as_str(&body), external, &read, &err)) {
         err.code = ERR_INVALID;
         web_reply_error_text(request, &err);
     } else if (read.type == RESPONSE_STREAMED) {
+        is_streamed = true;
         reply_streamed(request, &read, external);
     } else {
         reply_sampled(request, &read, external);
     }
     request_finish(&read);
     buf_finish(&body);
+    return is_streamed;
+}
+
+void door_read(struct web_request *request) {
+    struct web *web = request->web;
+    if (web->read_count++ >= READS_MAX) {
+        struct err err = ERR_INIT;
+        err_set(&err, ERR_UNAVAILABLE, "%d remote reads are running, try again", READS_MAX);
+        web_reply_error_text(request, &err);
+        web->read_count--;
+    } else if (!read_remotely(request)) {
+        web->read_count--;
+    }
 }

@@ -125,11 +125,8 @@ void web_stream_refill(struct web_request *request) {
     if (!stream->reply.stream(stream->reply.stream_ctx, &stream->reply.body, &stream->is_end,
                               &err)) {
         stream->is_broken = true;
+        buf_reset(&stream->reply.body); /* whole blocks only */
     }
-}
-
-void web_stream_break(struct web_request *request) {
-    request->stream->is_broken = true;
 }
 
 /*
@@ -147,10 +144,12 @@ static ssize_t read_stream(void *ctx, uint64_t pos, char *out, size_t max) {
         if (stream->is_end) {
             return MHD_CONTENT_READER_END_OF_STREAM;
         }
-        if (!web_request_enqueue(stream->request, WEB_PHASE_STREAM)) {
-            return MHD_CONTENT_READER_END_WITH_ERROR;
-        }
-        return 0;
+        /* From here to the resume the stream is the worker's. */
+        bool is_enqueued = web_request_enqueue(stream->request, WEB_PHASE_STREAM) == WEB_ENQUEUED;
+        return is_enqueued ? 0 : MHD_CONTENT_READER_END_WITH_ERROR;
+    }
+    if (stream->sent == 0) {
+        web_connection_enter(stream->request, WEB_CONNECTION_SENDING);
     }
     size_t len = body->len - stream->sent < max ? body->len - stream->sent : max;
     memcpy(out, body->ptr + stream->sent, len);
@@ -172,15 +171,41 @@ static struct MHD_Response *make_stream(struct web_request *request) {
     request->stream = stream;
     request->reply.body = (struct buf){ 0 };
     request->reply.stream = NULL;
-    return MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK_BYTES, read_stream,
-                                             stream, free_stream);
+    struct MHD_Response *response = MHD_create_response_from_callback(
+        MHD_SIZE_UNKNOWN, STREAM_BLOCK_BYTES, read_stream, stream, free_stream);
+    if (response == NULL) {
+        free_stream(stream);
+    }
+    return response;
 }
 
-static void compress_body(struct web_request *request) {
+/* "gzip" or "*" among the codings, without q=0. */
+static bool takes_gzip(struct str accepted) {
+    bool has_more = accepted.len > 0;
+    while (has_more) {
+        struct str item;
+        struct str coding;
+        struct str weight;
+        double q = 1;
+        has_more = str_cut(accepted, ',', &item, &accepted);
+        str_cut(item, ';', &coding, &weight);
+        coding = str_trim(coding);
+        weight = str_trim(weight);
+        if (str_starts_with(weight, STR("q=")) &&
+            !str_parse_f64(str_n(weight.ptr + 2, weight.len - 2), &q)) {
+            q = 0;
+        }
+        if (str_eq_nocase(coding, STR("gzip")) || str_eq_c(coding, "*")) {
+            return q > 0;
+        }
+    }
+    return false;
+}
+
+void web_reply_pack(struct web_request *request) {
     struct web_reply *reply = &request->reply;
-    struct str accepted = web_header(request, "Accept-Encoding");
-    if (reply->is_precompressed || reply->body.len < GZIP_BYTES_MIN ||
-        str_find(accepted, STR("gzip")) == SIZE_MAX) {
+    if (reply->is_precompressed || reply->stream != NULL || reply->body.len < GZIP_BYTES_MIN ||
+        !takes_gzip(web_header(request, "Accept-Encoding"))) {
         return;
     }
     struct buf packed;
@@ -242,15 +267,21 @@ enum MHD_Result web_reply_queue(struct web_request *request) {
     if (reply->stream != NULL) {
         response = make_stream(request);
     } else {
-        compress_body(request);
         size_t len = 0;
         char *body = buf_take(&reply->body, &len);
         response = MHD_create_response_from_buffer_with_free_callback(len, body, mem_free);
+        if (response == NULL) {
+            mem_free(body);
+        }
     }
     if (response == NULL) {
         return MHD_NO;
     }
     add_headers(request, response);
+    if (request->web->is_stopping) {
+        MHD_add_response_header(response, "Connection", "close");
+    }
+    web_connection_enter(request, WEB_CONNECTION_SENDING);
     enum MHD_Result result =
         MHD_queue_response(request->connection, (unsigned)reply->status, response);
     MHD_destroy_response(response);

@@ -1,7 +1,8 @@
 /*
  * Private to web/: one request from its first byte to its reply, and what a handler sees of it.
  *
- * Life    NEW ──headers──▶ BODY ──all read──▶ [QUEUED ──▶ RUNNING ──▶] DONE ──▶ replied
+ * Life    NEW ──header──▶ BODY ──all read──▶ [QUEUED ──finish──▶] DONE ──▶ replied [⇄ STREAM]
+ *          └──refused──▶ DRAIN ──all read──────────────────────────▲
  *         A connection that waits for a worker, or for a commit, is suspended in libmicrohttpd;
  *         web_request_finish() is the only place that resumes it.
  * Owner   The request belongs to the connection; a worker or a commit holds it only while the
@@ -21,6 +22,9 @@ enum {
     WEB_PARAMS_MAX = 10000,
     WEB_REPLY_BYTES_MAX = 1 << 30,
     WEB_REPLY_HEADERS_MAX = 8,
+    WEB_HEADER_BYTES_MAX = 32 << 10,  /* without the target */
+    WEB_DRAIN_BYTES_MAX = 64 << 20,   /* of a refused body; more of it closes the connection */
+    WEB_BODIES_BYTES_MAX = 256 << 20, /* of all requests at the same time */
 };
 
 struct web_request;
@@ -77,6 +81,7 @@ extern const size_t web_route_count;
 enum web_phase {
     WEB_PHASE_NEW,
     WEB_PHASE_BODY,
+    WEB_PHASE_DRAIN,  /* the reply is decided; the rest of the body is read and dropped */
     WEB_PHASE_QUEUED, /* suspended: waits for a worker, runs, or waits for a commit */
     WEB_PHASE_STREAM, /* suspended: a worker makes the next block of the reply */
     WEB_PHASE_DONE,
@@ -89,25 +94,26 @@ struct web_request {
     const struct web_route *route;
     enum web_method method;
     struct arena arena;
-    struct str path;       /* decoded, without the route prefix */
+    struct str path;       /* still encoded, without the route prefix */
     struct str path_value; /* of the route's "{name}" segment, decoded */
     struct web_param *params;
     size_t param_count;
     size_t param_cap;
     struct buf body;
+    size_t body_bytes;    /* of `body`, as counted against WEB_BODIES_BYTES_MAX */
+    size_t drained_bytes; /* of a refused body */
     struct web_reply reply;
     struct web_stream *stream; /* owned by the response */
     int64_t start_mono_ns;
     int fd;                   /* the connection's socket, to notice that the client went away */
     _Atomic bool is_canceled; /* client gone, or the server stops */
     struct web_request *next_running; /* guarded by web's running_mu */
-    bool is_running;                  /* guarded by web's running_mu */
     char *raw_url;
 };
 
 /* ---- what handlers use ---- */
 
-/* First value of a parameter (query string, then form); empty str with ptr NULL when absent. */
+/* First value of a parameter (form, then query string); empty str with ptr NULL when absent. */
 struct str web_param(const struct web_request *request, const char *name);
 /* Header value, empty when absent. */
 struct str web_header(const struct web_request *request, const char *name);
@@ -146,23 +152,37 @@ WARN_UNUSED bool web_url_decode(struct arena *arena,
                                 struct str text,
                                 bool plus_is_space,
                                 struct str *ret);
-/* Add the pairs of a query string or form. */
+/* Add the pairs of a query string. */
 WARN_UNUSED bool web_params_add(struct web_request *request, struct str text, struct err *err);
+/* Add the pairs of a form, before those of the query string. */
+WARN_UNUSED bool web_params_add_form(struct web_request *request, struct str text, struct err *err);
 
 /* Take the raw target apart and find the route: sets path, params, route, method. False with a
  * reply (400, 404, 405, or the answer to OPTIONS). */
 bool web_route_find(struct web_request *request, const char *method);
 
-/* Refuses what libmicrohttpd lets pass: CL with TE, two CL, two Host, odd TE, NUL, foreign methods.
- * False with a status and text in the reply. */
-bool web_guard_headers(struct web_request *request);
+/* Refuses what libmicrohttpd lets pass: CL with TE, two CL, two Host, odd TE, NUL, bare LF, folded
+ * lines, long headers. `method`, `target` and `version` are the very pointers libmicrohttpd handed
+ * out. False with a status and text in the reply, after which the connection must close. */
+bool web_guard_headers(struct web_request *request,
+                       const char *method,
+                       const char *target,
+                       const char *version);
 
-/* Suspend the connection and give the request to the workers; a full queue makes it end with 503
- * (or a broken stream) in the same way. False, with nothing suspended, while the server stops. */
-WARN_UNUSED bool web_request_enqueue(struct web_request *request, enum web_phase phase);
+enum web_enqueued {
+    WEB_ENQUEUED, /* suspended; the request belongs to a worker */
+    WEB_QUEUE_FULL,
+    WEB_STOPPING,
+};
+
+/* Suspend the connection and give the request to the workers; otherwise nothing has changed. */
+WARN_UNUSED enum web_enqueued web_request_enqueue(struct web_request *request,
+                                                  enum web_phase phase);
 /* On a worker: the next block of a streamed reply. */
 void web_stream_refill(struct web_request *request);
-void web_stream_break(struct web_request *request);
 
+/* Compress the reply if it is worth it and the client takes it. Where the handler ran: this takes
+ * its time. */
+void web_reply_pack(struct web_request *request);
 /* Hand the finished reply to libmicrohttpd. */
 enum MHD_Result web_reply_queue(struct web_request *request);

@@ -25,7 +25,7 @@ const struct web_route web_routes[] = {
 
     { "/api/v1/query", QUERY_VERBS, WEB_WORKER, api_query, FORM_BYTES, true },
     { "/api/v1/query_range", QUERY_VERBS, WEB_WORKER, api_query_range, FORM_BYTES, true },
-    { "/api/v1/query_exemplars", QUERY_VERBS, WEB_INLINE, api_query_exemplars, FORM_BYTES, true },
+    { "/api/v1/query_exemplars", QUERY_VERBS, WEB_WORKER, api_query_exemplars, FORM_BYTES, true },
     { "/api/v1/format_query", QUERY_VERBS, WEB_WORKER, api_format_query, FORM_BYTES, true },
     { "/api/v1/parse_query", QUERY_VERBS, WEB_WORKER, api_parse_query, FORM_BYTES, true },
     { "/api/v1/series", QUERY_VERBS, WEB_WORKER, api_series, FORM_BYTES, true },
@@ -36,6 +36,7 @@ const struct web_route web_routes[] = {
     { "/api/v1/alerts", WEB_GET, WEB_WORKER, api_alerts, 0, false },
     { "/api/v1/targets", WEB_GET, WEB_WORKER, api_targets, 0, false },
     { "/api/v1/targets/metadata", WEB_GET, WEB_WORKER, api_targets_metadata, 0, false },
+    { "/api/v1/scrape_pools", WEB_GET, WEB_WORKER, api_scrape_pools, 0, false },
     { "/api/v1/alertmanagers", WEB_GET, WEB_INLINE, api_alertmanagers, 0, false },
     { "/api/v1/status/buildinfo", WEB_GET, WEB_INLINE, api_buildinfo, 0, false },
     { "/api/v1/status/config", WEB_GET, WEB_WORKER, api_config, 0, false },
@@ -109,6 +110,7 @@ static bool find_row(struct web_request *request, struct str raw_path) {
         }
         if (request->method == WEB_OPTIONS) {
             web_reply_text(request, 204, "%s", "");
+            request->reply.content_type = NULL;
             return false;
         }
         unsigned allowed = route->methods | ((route->methods & WEB_GET) != 0 ? WEB_HEAD : 0U);

@@ -7,18 +7,23 @@
 #include "base/regex.h"
 #include "web/request.h"
 
-/* An open connection, for deadlines libmicrohttpd does not know. */
+enum web_connection_state {
+    WEB_CONNECTION_HEADER,  /* reading a header */
+    WEB_CONNECTION_BODY,    /* reading a body */
+    WEB_CONNECTION_BUSY,    /* suspended: being served */
+    WEB_CONNECTION_SENDING, /* the reply is on its way */
+    WEB_CONNECTION_IDLE,    /* kept alive between two requests */
+};
+
+/* An open connection, for deadlines libmicrohttpd does not know. Guarded by connections_mu. */
 struct web_connection {
     int fd;
-    int64_t since_mono_ns; /* when the present wait began */
-
-    enum {
-        WEB_CONNECTION_HEADER, /* waiting for, or reading, a header */
-        WEB_CONNECTION_BODY,
-        WEB_CONNECTION_BUSY, /* being served */
-    } state;
-
-    bool has_served; /* a reply went out: a keep-alive pause follows */
+    enum web_connection_state state;
+    int64_t since_mono_ns; /* when the state began */
+    /* Bytes moved (BODY, IDLE: received; SENDING: acknowledged) at mark_mono_ns; the watcher's. */
+    bool has_mark;
+    int64_t mark_mono_ns;
+    uint64_t mark_bytes;
     struct web_connection *next;
     struct web_connection **link;
 };
@@ -28,7 +33,6 @@ struct web {
     struct web_options opts;
     const struct clock *clock;
     char address[128];
-    char *external_url;
     char *prefix; /* "" or "/x" */
     struct regex *cors;
     int listen_fd;
@@ -40,13 +44,18 @@ struct web {
     pthread_t watcher;
     bool is_watcher_started;
     bool is_started;
-    _Atomic bool is_stopping;
-    _Atomic int64_t active_count; /* requests between header and reply */
+    _Atomic int64_t active_count; /* requests between their first line and the reply's end */
+    _Atomic int64_t body_bytes;   /* held by all requests */
+    _Atomic int64_t read_count;   /* remote reads, streams included */
+    _Atomic bool is_stopping;     /* no new requests */
 
     pthread_mutex_t running_mu;
-    pthread_cond_t running_cond; /* a request finished, or is_stopping */
+    pthread_cond_t drained_cond; /* something came to its end; for web_stop() */
+    pthread_cond_t watch_cond;   /* the first request was suspended, or is_closing */
     struct web_request *running; /* guarded by running_mu: suspended requests */
     size_t running_count;        /* guarded by running_mu */
+    size_t waiting_count;        /* guarded by running_mu: of those, not yet with a worker */
+    bool is_closing;             /* guarded by running_mu: no block of a stream any more */
 
     pthread_mutex_t connections_mu;
     struct web_connection *connections; /* guarded by connections_mu */
@@ -62,19 +71,38 @@ struct web {
     struct metric *requests_total[6]; /* by status class */
     struct metric *duration;
     struct metric *canceled_total;
-    struct metric *deadline_total;
+    struct metric *expired_total;
 };
+
+/* listen.c: bind and listen; sets listen_fd and address. */
+WARN_UNUSED bool web_listen(struct web *web, struct err *err);
+
+/* request.c: what libmicrohttpd calls, and the threads that run handlers. */
+void *web_on_uri(void *web, const char *uri, struct MHD_Connection *connection);
+enum MHD_Result web_on_access(void *web,
+                              struct MHD_Connection *connection,
+                              const char *url,
+                              const char *method,
+                              const char *version,
+                              const char *upload_data,
+                              size_t *upload_len,
+                              void **request);
+void web_on_completed(void *web,
+                      struct MHD_Connection *connection,
+                      void **request,
+                      enum MHD_RequestTerminationCode code);
+void *web_worker_thread(void *web);
 
 /* watch.c: connections past their deadline are shut, queries of vanished clients canceled. */
 void *web_watch_thread(void *web);
-void web_connection_note(void *ctx,
-                         struct MHD_Connection *connection,
-                         void **socket_context,
-                         enum MHD_ConnectionNotificationCode code);
-void web_connection_state(struct web_request *request, int state);
+void web_on_connection(void *web,
+                       struct MHD_Connection *connection,
+                       void **socket_context,
+                       enum MHD_ConnectionNotificationCode code);
+void web_connection_enter(struct web_request *request, enum web_connection_state state);
 
-/* CLOCK_REALTIME `in_ms` from now, for condition variables. */
-void web_realtime_in(struct web *web, int64_t in_ms, struct timespec *ret);
+/* Wait on a condition of web's (they count CLOCK_MONOTONIC) for at most in_ms of real time. */
+void web_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mu, int64_t in_ms);
 
 /* A copy of the external labels in the arena. */
 struct labels web_external_labels(struct web *web, struct arena *arena);

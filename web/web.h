@@ -4,8 +4,9 @@
  * that may take long is suspended, run by a bounded pool of workers, and resumed with its reply.
  *
  * Guards     absolute deadlines for header and body, caps on header, URL, body and connections
- *            (total and per address), refusal of ambiguous requests (two Content-Length, CL with TE,
- *            two Host, NUL, bare LF …), security headers on every reply.
+ *            (total and per address), a least pace for bodies and replies, refusal of ambiguous
+ *            requests (two Content-Length, CL with TE, two Host, NUL, bare LF …), security headers
+ *            on every reply.
  * Threads    create/start/stop from one thread; setters from any.
  */
 #pragma once
@@ -75,8 +76,8 @@ WARN_UNUSED bool web_create(const struct web_options *options, struct web **ret,
 void web_destroy(struct web *web);
 
 WARN_UNUSED bool web_start(struct web *web, struct err *err);
-/* Take no new connection, let running requests end (at most grace_ms; queries are canceled after
- * it), resume what is suspended, join all threads. */
+/* Take no new connection and no new request, let those under way end with the last byte of their
+ * reply; after grace_ms cancel queries, wait for commits, cut the rest. Joins all threads. */
 void web_stop(struct web *web, int64_t grace_ms);
 
 /* "127.0.0.1:9090": where it really listens. Valid as long as the server. */

@@ -144,7 +144,7 @@ struct reader {
 
 static inline struct reader reader_init(const void *bytes, size_t len) {
     const uint8_t *start = bytes;
-    return (struct reader){ .next = start, .end = start + len };
+    return (struct reader){ .next = start, .end = len == 0 ? start : start + len };
 }
 
 static inline size_t reader_left(const struct reader *reader) {

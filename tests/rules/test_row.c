@@ -41,7 +41,7 @@ static struct alert_row make_row(struct pairs *pairs) {
 }
 
 static void test_alert_round_trip(void **state) {
-    static const double values[] = { 0, -0.0, 1.5, INFINITY, -INFINITY };
+    static const double values[] = { 0, -0.0, 1.5, HUGE_VAL, -HUGE_VAL };
     for (size_t i = 0; i < ARRAY_LEN(values); i++) {
         struct pairs pairs;
         struct alert_row row = make_row(&pairs);

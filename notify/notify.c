@@ -60,7 +60,7 @@ static void create_metrics(struct notify *notify) {
     m->groups = metric_gauge(registry, "tocsin_notify_groups", "Aggregation groups.", NULL);
     m->queued = metric_gauge(registry, "tocsin_notify_queue_length",
                              "Messages waiting or in flight.", NULL);
-    m->dead = metric_gauge(registry, "tocsin_notify_dead_letters", "Dead letters kept.", NULL);
+    m->dead = metric_gauge(registry, "tocsin_notify_dead_letters_kept", "Dead letters kept.", NULL);
     m->inbox =
         metric_gauge(registry, "tocsin_notify_inbox_messages", "Messages in the inbox.", NULL);
 }

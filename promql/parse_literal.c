@@ -164,7 +164,7 @@ static char simple_escape(char c) {
     }
 }
 
-/* Decode the escape whose backslash is at `pos`; returns where it ends. The lexer has checked it. */
+/* Decode the escape at `pos` (its backslash); returns where it ends. The lexer has checked it. */
 static size_t unescape(struct str text, size_t pos, struct buf *out) {
     char c = text.ptr[pos + 1];
     switch (c) {

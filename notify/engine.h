@@ -20,7 +20,7 @@
 #include "notify/outbox.h"
 #include "notify/outcome.h"
 
-#define NOTIFY_SOURCE "tocsin.notify" /* of log lines */
+#define NOTIFY_SOURCE "notify" /* of log lines */
 
 enum {
     OPS_BYTES_MAX = 8 * 1024 * 1024, /* a flush round stops here and commits */

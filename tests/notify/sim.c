@@ -1,15 +1,12 @@
 /* The simulation: see sim.h. */
-#include "sim.h"
+#include "tests/notify/sim.h"
 
-#include <cmocka.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/json.h"
 #include "base/mem.h"
+#include "tests/unit.h"
 
 /* ---- configuration ---- */
 
@@ -76,7 +73,11 @@ static void store_abandon(struct kv_store *store, struct kv_batch *batch) {
 }
 
 static bool is_struck(struct sim *sim, enum crash_point point) {
-    return sim->crash == point && !sim->has_crashed && --sim->crash_countdown == 0;
+    if (sim->crash != point || sim->has_crashed || --sim->crash_countdown > 0) {
+        return false;
+    }
+    sim->window = sim->unsaved_receipts;
+    return true;
 }
 
 static bool store_commit(struct kv_store *store, struct kv_batch *batch, struct err *err) {
@@ -88,6 +89,7 @@ static bool store_commit(struct kv_store *store, struct kv_batch *batch, struct 
         return err_set(err, ERR_IO, "crashed");
     }
     bool is_ok = inner->commit_blocking(inner, batch, err);
+    sim->unsaved_receipts = is_ok ? 0 : sim->unsaved_receipts;
     if (is_struck(sim, CRASH_AFTER_COMMIT)) {
         sim->has_crashed = true;
         return err_set(err, ERR_IO, "crashed");
@@ -165,6 +167,7 @@ static bool submit(void *ctx,
         return true;
     }
     const struct sent *sent = record(sim, request);
+    sim->unsaved_receipts++;
     if (is_struck(sim, CRASH_AFTER_SEND)) {
         sim->has_crashed = true;
     }

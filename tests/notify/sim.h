@@ -61,6 +61,8 @@ struct sim {
     enum crash_point crash;
     size_t crash_countdown; /* 1 = the next one */
     bool has_crashed;
+    size_t unsaved_receipts; /* transfers since the last commit */
+    size_t window;           /* those at the moment of the crash: they may come twice */
     bool (*is_silenced)(void *ctx, struct labels labels, int64_t now_ms);
     void *silence_ctx;
 };

@@ -3,13 +3,9 @@
  * Method: a simulated notifier with a recording webhook; timelines of alerts against the list of
  * messages that must leave.
  */
-#include <cmocka.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-
 #include "base/mem.h"
-#include "sim.h"
+#include "tests/notify/sim.h"
+#include "tests/unit.h"
 
 #define SECOND INT64_C(1000)
 #define MINUTE (60 * SECOND)

@@ -28,6 +28,9 @@ struct labels lset_drop_metadata(struct labels labels, struct arena *arena) {
             dropped++;
         }
     }
+    if (dropped == 0) {
+        return labels;
+    }
     if (dropped == leading) {
         return (struct labels){ .items = labels.items + leading, .count = labels.count - leading };
     }

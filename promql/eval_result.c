@@ -13,50 +13,68 @@ static bool check_room(const struct arena *arena, const struct eval *eval, struc
 
 /* ---- instant and range vectors ---- */
 
-/* Series as they leave the evaluation: late name removal may join some. */
-struct finisher {
+/* Turns series into points as they come. */
+struct vector_builder {
+    struct eval *eval;
+    const struct steps *steps;
+    struct arena *arena;
+    struct promql_series *series;
+    size_t count;
+    size_t cap;
+    size_t bytes; /* counted against the budget while the evaluation goes on */
+};
+
+static bool build_series(void *ctx, const struct step_series *series, struct err *err) {
+    struct vector_builder *builder = ctx;
+    const struct steps *steps = builder->steps;
+    struct arena *arena = builder->arena;
+    size_t bytes = series->count * sizeof(struct promql_point) + sizeof(struct promql_series);
+    if (!eval_reserve_bytes(builder->eval, bytes, err)) {
+        return false;
+    }
+    builder->bytes += bytes;
+    builder->series = arena_vec_grow(arena, builder->series, &builder->cap, builder->count + 1,
+                                     sizeof(builder->series[0]));
+    struct promql_series *final = &builder->series[builder->count++];
+    final->labels = labels_dup(series->labels, arena);
+    final->points = arena_alloc(arena, series->count * sizeof(final->points[0]));
+    final->point_count = 0;
+    for (size_t i = bits_next(series->present, 0, steps->count); i < steps->count;
+         i = bits_next(series->present, i + 1, steps->count)) {
+        final->points[final->point_count++] =
+            (struct promql_point){ .t_ms = steps_at(steps, i), .value = series->values[i] };
+    }
+    assert(final->point_count == series->count);
+    return check_room(arena, builder->eval, err);
+}
+
+/* Late name removal: series may become equal, so all are needed before the first is final. */
+struct name_remover {
     struct eval *eval;
     struct merger merger;
 };
 
-static bool finish_series(void *ctx, const struct step_series *series, struct err *err) {
-    struct finisher *finisher = ctx;
+static bool remove_name(void *ctx, const struct step_series *series, struct err *err) {
+    struct name_remover *remover = ctx;
     struct step_series final = *series;
     if (final.drops_name) {
-        final.labels = lset_drop_metadata(final.labels, &finisher->eval->arena);
+        final.labels = lset_drop_metadata(final.labels, &remover->eval->arena);
     }
-    return merger_take(&finisher->merger, &final, err);
+    return merger_take(&remover->merger, &final, err);
 }
 
-static bool collect_final(struct eval *eval,
-                          const struct node *root,
-                          const struct steps *steps,
-                          struct step_matrix *ret,
-                          struct err *err) {
-    if (!eval->delays_name_removal) {
-        return eval_collect(eval, root, steps, ret, err);
-    }
-    struct finisher finisher = { .eval = eval };
-    merger_init(&finisher.merger, eval, steps);
-    struct sink sink = { .take = finish_series, .ctx = &finisher };
-    bool is_ok = eval_stream(eval, root, steps, &sink, err);
-    *ret = finisher.merger.matrix;
+static bool stream_nameless(struct eval *eval,
+                            const struct node *root,
+                            const struct steps *steps,
+                            const struct sink *sink,
+                            struct err *err) {
+    struct name_remover remover = { .eval = eval };
+    merger_init(&remover.merger, eval, steps);
+    struct sink remove = { .take = remove_name, .ctx = &remover };
+    bool is_ok = eval_stream(eval, root, steps, &remove, err) &&
+                 matrix_stream(&remover.merger.matrix, sink, err);
+    step_matrix_finish(&remover.merger.matrix);
     return is_ok;
-}
-
-static void fill_points(const struct step_series *series,
-                        const struct steps *steps,
-                        struct arena *arena,
-                        struct promql_series *ret) {
-    ret->labels = labels_dup(series->labels, arena);
-    ret->points = arena_alloc(arena, series->count * sizeof(ret->points[0]));
-    ret->point_count = 0;
-    for (size_t i = bits_next(series->present, 0, steps->count); i < steps->count;
-         i = bits_next(series->present, i + 1, steps->count)) {
-        ret->points[ret->point_count++] =
-            (struct promql_point){ .t_ms = steps_at(steps, i), .value = series->values[i] };
-    }
-    assert(ret->point_count == series->count);
 }
 
 static bool build_vector(struct eval *eval,
@@ -65,17 +83,13 @@ static bool build_vector(struct eval *eval,
                          struct arena *arena,
                          struct promql_result *ret,
                          struct err *err) {
-    struct step_matrix matrix;
-    bool is_ok = collect_final(eval, root, steps, &matrix, err);
-    if (is_ok) {
-        ret->series = arena_calloc(arena, matrix.count, sizeof(ret->series[0]));
-        ret->series_count = matrix.count;
-        for (size_t i = 0; i < matrix.count && is_ok; i++) {
-            fill_points(&matrix.series[i], &matrix.steps, arena, &ret->series[i]);
-            is_ok = check_room(arena, eval, err);
-        }
-    }
-    step_matrix_finish(&matrix);
+    struct vector_builder builder = { .eval = eval, .steps = steps, .arena = arena };
+    struct sink sink = { .take = build_series, .ctx = &builder };
+    bool is_ok = eval->delays_name_removal ? stream_nameless(eval, root, steps, &sink, err)
+                                           : eval_stream(eval, root, steps, &sink, err);
+    eval->bytes_held -= builder.bytes;
+    ret->series = builder.series;
+    ret->series_count = builder.count;
     return is_ok;
 }
 
@@ -139,8 +153,17 @@ static int compare_series(const void *a, const void *b) {
                       ((const struct promql_series *)b)->labels);
 }
 
+static bool is_sorted(const struct promql_result *result) {
+    for (size_t i = 1; i < result->series_count; i++) {
+        if (compare_series(&result->series[i - 1], &result->series[i]) > 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static void sort_series(struct promql_result *result) {
-    if (result->series_count > 1) {
+    if (!is_sorted(result)) {
         qsort(result->series, result->series_count, sizeof(result->series[0]), compare_series);
     }
 }

@@ -5,6 +5,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "tsdb/db.h"
+#include "tsdb/sync.h"
 
 #define ALIAS_SLOTS_MIN 64
 
@@ -14,7 +15,7 @@
 void alias_init(struct tsdb *db) {
     random_bytes(db->alias_seed, sizeof(db->alias_seed));
     for (size_t i = 0; i < ALIAS_SHARD_COUNT; i++) {
-        pthread_rwlock_init(&db->aliases[i].lock, NULL);
+        rwlock_init(&db->aliases[i].lock);
     }
 }
 

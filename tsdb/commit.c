@@ -20,6 +20,7 @@
 #include "tsdb/db.h"
 
 #define TRIM_PARTS_MAX  1024 /* journal parts deleted per commit */
+#define PREFETCH_AHEAD  8    /* series structs fetched before their turn */
 #define STRIPE_HOLD_MAX 256  /* samples appended per stripe lock */
 
 struct undo {
@@ -287,6 +288,9 @@ static void append_accepted(struct group *group, uint64_t lsn) {
     for (size_t i = 0; i < group->accepted_count; i++) {
         const struct accepted *accepted = &group->accepted[i];
         struct head_stripe *stripe = head_stripe(head, accepted->handle);
+        if (i + PREFETCH_AHEAD < group->accepted_count) {
+            __builtin_prefetch(group->accepted[i + PREFETCH_AHEAD].series, 1);
+        }
         if (stripe != held || held_count == STRIPE_HOLD_MAX) {
             if (held != NULL) {
                 pthread_mutex_unlock(&held->lock);

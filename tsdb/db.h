@@ -203,6 +203,8 @@ struct tsdb {
     struct u64map left_ids;       /* of those, the ones evicted since; under maintain_lock */
     pthread_rwlock_t series_lock; /* shared: bringing a series in; exclusive: deleting rows */
     int64_t maintained_window;    /* windows before it were indexed; under maintain_lock */
+    uint64_t lsn_mark;            /* store thread: visible_lsn at the last mark, a minute apart */
+    uint64_t lsn_idle;            /* store thread: … at the one before */
     bool has_swept;               /* under maintain_lock: the series table, since the start */
 };
 

@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "base/buf.h"
+#include "tsdb/sync.h"
 
 #define MAP_BYTES_MIN ((size_t)1 << 30)
 #define READERS_MAX   1024
@@ -65,7 +66,7 @@ static int open_once(struct env *env, const struct env_params *params, size_t ma
 
 bool env_open(struct env *env, const struct env_params *params, struct err *err) {
     *env = (struct env){ .name = params->name, .is_read_only = params->is_read_only };
-    pthread_rwlock_init(&env->gate, NULL);
+    rwlock_init(&env->gate);
     pthread_mutex_init(&env->pool_lock, NULL);
     size_t map_bytes = params->map_bytes;
     int rc = open_once(env, params, map_bytes);
@@ -214,4 +215,18 @@ uint64_t env_used_bytes(struct env *env) {
     mdb_env_stat(env->mdb, &stat);
     pthread_rwlock_unlock(&env->gate);
     return (uint64_t)(info.me_last_pgno + 1) * stat.ms_psize;
+}
+
+uint64_t env_db_bytes(struct env *env, MDB_dbi dbi) {
+    struct err ignored;
+    MDB_txn *txn;
+    MDB_stat stat;
+    if (!env_read_begin(env, &txn, &ignored)) {
+        return 0;
+    }
+    bool ok = mdb_stat(txn, dbi, &stat) == 0;
+    env_read_end(env, txn);
+    return ok ? (uint64_t)(stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages) *
+                    stat.ms_psize
+              : 0;
 }

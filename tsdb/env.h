@@ -63,6 +63,9 @@ void env_check_readers(struct env *env);
 
 /* Bytes of the data file in use (pages up to the last one). */
 uint64_t env_used_bytes(struct env *env);
+/* Bytes of the pages one database uses; 0 when it cannot be read. */
+uint64_t env_db_bytes(struct env *env, MDB_dbi dbi);
+
 /* Set an error from an LMDB or errno return code. Returns false. */
 PRINTF_LIKE(4, 5)
 bool env_fail(const struct env *env, struct err *err, int rc, const char *fmt, ...);

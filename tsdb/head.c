@@ -5,6 +5,7 @@
 
 #include "base/hash.h"
 #include "base/mem.h"
+#include "tsdb/sync.h"
 
 #define SHARD_SLOTS_MIN 64
 
@@ -17,11 +18,11 @@ void head_init(struct head *head, int64_t block_ms, uint64_t series_max) {
     head->handle_end = 1;
     head->id_next = 1;
     for (size_t i = 0; i < HEAD_SHARD_COUNT; i++) {
-        pthread_rwlock_init(&head->shards[i].lock, NULL);
+        rwlock_init(&head->shards[i].lock);
         head->shards[i].slot_count = SHARD_SLOTS_MIN;
         head->shards[i].slots = mem_calloc(SHARD_SLOTS_MIN, sizeof(uint64_t));
     }
-    pthread_rwlock_init(&head->index_lock, NULL);
+    rwlock_init(&head->index_lock);
     index_init(&head->index, head->seed);
     for (size_t i = 0; i < HEAD_STRIPE_COUNT; i++) {
         pthread_mutex_init(&head->stripes[i].lock, NULL);

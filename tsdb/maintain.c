@@ -13,6 +13,7 @@
 
 #define TICK_NS             INT64_C(2000000000)
 #define READER_CHECK_TICKS  5
+#define IDLE_TICKS          30
 #define CLOSED_BYTES_ENOUGH 65536
 #define GRACE_MS_MAX        (5 * 60 * 1000)
 
@@ -85,8 +86,11 @@ static bool run(struct tsdb *db, bool is_forced, struct err *err) {
     if (db->is_latched) {
         return tsdb_health(db, err);
     }
-    struct seal_limits limits = { .end_window = finished_before(db) };
-    if (env_used_bytes(&db->journal) > JOURNAL_BYTES_SOFT) {
+    struct seal_limits limits = {
+        .end_window = finished_before(db),
+        .lsn_idle = is_forced ? UINT64_MAX : db->lsn_idle,
+    };
+    if (env_db_bytes(&db->journal, db->log) > JOURNAL_BYTES_SOFT) {
         /* The older half of what the journal holds. */
         limits.lsn_cut = db->trim_lsn + (db->visible_lsn - db->trim_lsn) / 2;
     }
@@ -137,6 +141,10 @@ static void *store_main(void *arg) {
         if (tick % READER_CHECK_TICKS == 0) {
             env_check_readers(&db->journal);
             env_check_readers(&db->store.env);
+        }
+        if (tick % IDLE_TICKS == 0) {
+            db->lsn_idle = db->lsn_mark;
+            db->lsn_mark = db->visible_lsn;
         }
         (void)db_check_space(db); /* kept in the health state */
         struct err err = ERR_INIT;

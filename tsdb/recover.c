@@ -75,7 +75,7 @@ static bool enter_series(struct recovery *recovery,
     arena_reset(&recovery->arena);
     struct head_newcomer newcomer = {
         .id = id,
-        .is_defined = true,
+        .is_defined = is_stored, /* else the next sample defines it again */
         .is_stored = is_stored,
         .t_first_ms = INT64_MAX,
     };
@@ -110,7 +110,12 @@ static bool enter_pending(struct recovery *recovery, int64_t window, uint64_t id
     series_ref_t ref;
     if (!find_series(recovery, id, STR(""), &ref, err) ||
         !store_get_row(&db->store, recovery->store_txn, window, id, &recovery->row, &found, err)) {
-        return err_wrap(err, "recovering the index");
+        if (err->code != ERR_CORRUPT) {
+            return false;
+        }
+        /* One damaged row must not keep all others from being served. */
+        metric_inc(db->metrics.corruptions);
+        return true;
     }
     if (!found || recovery->row.count == 0) {
         return true;
@@ -164,17 +169,38 @@ static bool replay_definition(void *ctx, uint64_t id, struct str labels, struct 
     return find_series(recovery, id, labels, &ref, err) || err_wrap(err, "replaying the journal");
 }
 
+/* A series without definition and row is one that retention deleted while newer records kept the
+ * journal from being trimmed. */
+static bool is_deleted(struct recovery *recovery, uint64_t id, bool *ret, struct err *err) {
+    struct str labels;
+    bool is_stored = true;
+    uint64_t ignored;
+    if (!u64map_get(&recovery->refs, id, &ignored) &&
+        !store_get_series(&recovery->db->store, recovery->store_txn, id, &labels, &is_stored,
+                          err)) {
+        return false;
+    }
+    *ret = !is_stored;
+    return true;
+}
+
 static bool replay_sample(void *ctx, uint64_t id, struct sample sample, struct err *err) {
     struct recovery *recovery = ctx;
     struct tsdb *db = recovery->db;
     series_ref_t ref;
+    bool is_gone = sample.t_ms < recovery->t_min_ms;
+    if (!is_gone && !is_deleted(recovery, id, &is_gone, err)) {
+        return err_wrap(err, "replaying record %" PRIu64 " of the journal", recovery->lsn);
+    }
+    if (is_gone) {
+        return true;
+    }
     if (!find_series(recovery, id, STR(""), &ref, err)) {
         return err_wrap(err, "replaying record %" PRIu64 " of the journal", recovery->lsn);
     }
     struct series *series = head_series(&db->head, ref);
-    bool is_sealed = series->has_last && sample.t_ms <= series->t_last_ms;
-    if (is_sealed || sample.t_ms < recovery->t_min_ms) {
-        return true;
+    if (series->has_last && sample.t_ms <= series->t_last_ms) {
+        return true; /* sealed */
     }
     series->has_last = true;
     series->t_last_ms = sample.t_ms;

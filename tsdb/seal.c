@@ -78,7 +78,8 @@ static void collect_series(struct slice *slice, uint32_t handle, struct series *
     pthread_mutex_lock(&stripe->lock);
     if (series->open != 0) {
         const struct chunk *open = slab_at(slab, series->open);
-        bool is_due = head_window(head, open->t_first_ms) < slice->limits.end_window ||
+        bool is_past = head_window(head, open->t_first_ms) < slice->limits.end_window;
+        bool is_due = (is_past && open->lsn_last <= slice->limits.lsn_idle) ||
                       open->lsn_first <= slice->limits.lsn_cut;
         if (is_due && open->lsn_last <= slice->lsn_safe) {
             head_close_chunk_locked(head, handle, series);

@@ -4,7 +4,8 @@
 #include "tsdb/db.h"
 
 struct seal_limits {
-    int64_t end_window; /* open chunks of windows before it are closed and sealed too */
+    int64_t end_window; /* open chunks of windows before it are closed and sealed too … */
+    uint64_t lsn_idle;  /* … unless they got newer samples than this: somebody is backfilling */
     uint64_t lsn_cut;   /* open chunks with samples up to here as well; 0 = none */
 };
 

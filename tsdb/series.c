@@ -62,15 +62,27 @@ bool db_find_or_load_series(struct tsdb *db,
     return ok;
 }
 
+/* Doors normalize labels; what gets past one all the same must not reach the index. */
+static bool check_labels(struct labels labels, struct err *err) {
+    if (labels.count == 0) {
+        return err_set(err, ERR_INVALID, "a series without labels");
+    }
+    bool is_ok = labels.count <= LABELS_COUNT_MAX;
+    for (size_t i = 0; is_ok && i < labels.count; i++) {
+        is_ok = labels.items[i].name.len <= LABEL_NAME_BYTES_MAX &&
+                labels.items[i].value.len <= LABEL_VALUE_BYTES_MAX;
+    }
+    return is_ok || err_set(err, ERR_LIMIT, "a series with too many or too long labels");
+}
+
 bool tsdb_series(struct tsdb *db, struct labels labels, series_ref_t *ret, struct err *err) {
-    assert(labels.count > 0 && labels.count <= LABELS_COUNT_MAX);
     uint64_t hash = head_hash(&db->head, labels);
     series_ref_t ref = head_find(&db->head, labels, hash);
     if (ref != 0) {
         *ret = ref;
         return true;
     }
-    return db_find_or_load_series(db, labels, hash, true, ret, err);
+    return check_labels(labels, err) && db_find_or_load_series(db, labels, hash, true, ret, err);
 }
 
 bool db_revive(struct tsdb *db, series_ref_t ref, series_ref_t *ret, struct err *err) {

@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "tsdb/db.h"
+#include "tsdb/sync.h"
 
 #define JOURNAL_MAP_BYTES     ((size_t)1 << 36)
 #define BLOCK_MS_DEFAULT      INT64_C(7200000)
@@ -72,8 +73,8 @@ static void init_locks(struct tsdb *db) {
     pthread_mutex_init(&db->queriers_lock, NULL);
     pthread_mutex_init(&db->maintain_lock, NULL);
     pthread_mutex_init(&db->wake_lock, NULL);
-    pthread_rwlock_init(&db->series_lock, NULL);
-    pthread_rwlock_init(&db->metadata.lock, NULL);
+    rwlock_init(&db->series_lock);
+    rwlock_init(&db->metadata.lock);
     pthread_condattr_t attr;
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);

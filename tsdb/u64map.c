@@ -1,4 +1,7 @@
-/* Linear probing over a power-of-two table, at most two thirds full; no deletes. */
+/*
+ * Linear probing over a power-of-two table, at most two thirds full; no deletes. Keys that follow
+ * each other, as ids do, share cache lines: only what is above GROUP_BITS is mixed.
+ */
 #include "tsdb/u64map.h"
 
 #include <assert.h>
@@ -6,7 +9,8 @@
 
 #include "base/mem.h"
 
-#define SLOTS_MIN 64
+#define SLOTS_MIN  64
+#define GROUP_BITS 4
 
 void u64map_init(struct u64map *map) {
     memset(map, 0, sizeof(*map));
@@ -31,7 +35,8 @@ static uint64_t mix(uint64_t key) {
 
 static size_t find_slot(const struct u64map *map, uint64_t key) {
     size_t mask = map->slot_count - 1;
-    size_t i = (size_t)mix(key) & mask;
+    uint64_t group = mix(key >> GROUP_BITS) << GROUP_BITS;
+    size_t i = (size_t)(group | (key & ((1U << GROUP_BITS) - 1))) & mask;
     while (map->slots[2 * i] != 0 && map->slots[2 * i] != key) {
         i = (i + 1) & mask;
     }

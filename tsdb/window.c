@@ -61,7 +61,8 @@ static bool parse_row(MDB_val key, MDB_val row, struct posting_row *ret, struct 
     ret->value = reader_str(&reader);
     ret->count = reader_uvarint(&reader);
     ret->ids = reader;
-    return (!reader.is_bad && version == POSTING_ROW_VERSION) ||
+    return (!reader.is_bad && version == POSTING_ROW_VERSION &&
+            ret->name.len <= LABEL_NAME_BYTES_MAX) ||
            err_set(err, ERR_CORRUPT, "store: a row of table postings is malformed");
 }
 
@@ -240,18 +241,53 @@ bool window_match(struct store *store,
 struct visit {
     void (*visit)(void *ctx, struct str text);
     void *ctx;
-    struct str name; /* empty: names */
     struct str last; /* skips the parts of one value; points into the transaction */
 };
 
 static bool visit_row(void *ctx, struct posting_row *row, struct err *err) {
     struct visit *visit = ctx;
-    struct str text = visit->name.len == 0 ? row->name : row->value;
-    if (visit->last.ptr == NULL || !str_eq(text, visit->last)) {
-        visit->visit(visit->ctx, text);
-        visit->last = text;
+    if (visit->last.ptr == NULL || !str_eq(row->value, visit->last)) {
+        visit->visit(visit->ctx, row->value);
+        visit->last = row->value;
     }
     return true;
+}
+
+/* One row per name, then on to the next name: no value starts with 0xff. */
+static bool visit_names(const struct posting_walk *walk, struct visit *visit, struct err *err) {
+    MDB_cursor *cursor;
+    int rc = mdb_cursor_open(walk->txn, walk->store->dbis[STORE_POSTINGS], &cursor);
+    if (rc != 0) {
+        return env_fail(&walk->store->env, err, rc, "reading table postings");
+    }
+    uint8_t next[POSTING_KEY_MAX];
+    store_key_window(next, walk->window);
+    size_t len = 8;
+    bool ok = true;
+    while (ok) {
+        MDB_val key = { .mv_size = len, .mv_data = next };
+        MDB_val value;
+        struct posting_row row;
+        rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
+        if (rc != 0 || key.mv_size < 10 || bytes_be64_signed(key.mv_data) != walk->window) {
+            break;
+        }
+        ok = parse_row(key, value, &row, err);
+        if (ok) {
+            len = name_key(next, walk->window, row.name);
+            ok = str_starts_with(str_n(key.mv_data, key.mv_size), str_n((char *)next, len)) ||
+                 err_set(err, ERR_CORRUPT, "store: a row of table postings is out of place");
+        }
+        if (ok) {
+            visit->visit(visit->ctx, row.name);
+            next[len++] = 0xff;
+        }
+    }
+    mdb_cursor_close(cursor);
+    if (ok && rc != 0 && rc != MDB_NOTFOUND) {
+        return env_fail(&walk->store->env, err, rc, "reading table postings");
+    }
+    return ok;
 }
 
 bool window_visit(struct store *store,
@@ -262,13 +298,14 @@ bool window_visit(struct store *store,
                   void *ctx,
                   struct err *err) {
     struct posting_walk walk = { .store = store, .txn = txn, .window = window };
-    struct visit visitor = { .visit = visit, .ctx = ctx, .name = name };
-    uint8_t key[POSTING_KEY_MAX];
+    struct visit visitor = { .visit = visit, .ctx = ctx };
+    if (name.len == 0) {
+        return visit_names(&walk, &visitor, err);
+    }
     if (name.len > LABEL_NAME_BYTES_MAX) {
         return true;
     }
-    store_key_window(key, window);
-    size_t len = name.len == 0 ? 8 : name_key(key, window, name);
-    struct str prefix = str_n((const char *)key, len);
+    uint8_t key[POSTING_KEY_MAX];
+    struct str prefix = str_n((const char *)key, name_key(key, window, name));
     return walk_rows(&walk, prefix, prefix, visit_row, &visitor, err);
 }

@@ -80,10 +80,15 @@ static bool load_labels(struct indexing *indexing, MDB_txn *txn, uint64_t id, st
     bool found;
     struct labels labels;
     if (!store_get_series(&indexing->db->store, txn, id, &body, &found, err)) {
-        return false;
+        if (err->code != ERR_CORRUPT) {
+            return false;
+        }
+        found = false;
     }
     if (!found || !labels_decode(arena_str(&indexing->arena, body), &indexing->arena, &labels)) {
-        return err_set(err, ERR_CORRUPT, "store: the labels of series %" PRIu64, id);
+        /* Damaged: nothing to list it under. The others must not wait for it. */
+        metric_inc(indexing->db->metrics.corruptions);
+        return true;
     }
     indexing->postings =
         vec_grow(indexing->postings, &indexing->posting_cap, indexing->posting_count + labels.count,

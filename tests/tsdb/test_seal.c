@@ -130,6 +130,30 @@ static void replay_is_idempotent(void **state) {
     }
 }
 
+/* A record of a series that retention deleted, kept by newer records, does not hinder opening. */
+static void deleted_series_in_journal(void **state) {
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    series_ref_t ref = make_series(f, "stays", NULL);
+    assert_int_equal(put_sample(f, ref, 1000, 1), TSDB_ACCEPTED);
+    uint64_t lsn = f->db->visible_lsn + 1;
+    struct journal_record record;
+    journal_record_init(&record);
+    journal_add_sample(&record, 9999, (struct sample){ .t_ms = 1, .value = 2 });
+    MDB_txn *txn;
+    assert_true(env_write_begin(&f->db->journal, &txn, &err));
+    assert_int_equal(journal_put(txn, f->db->log, lsn, journal_seal_record(&record, 0)), 0);
+    assert_int_equal(mdb_txn_commit(txn), 0);
+    journal_record_finish(&record);
+    fixture_reopen(f);
+    assert_int_equal(f->db->visible_lsn, lsn);
+    assert_int_equal(f->db->head.series_count, 1);
+    ref = make_series(f, "stays", NULL);
+    assert_int_equal(put_sample(f, ref, 2000, 1), TSDB_ACCEPTED);
+    fixture_reopen(f);
+    assert_string_equal(read_name(f, "stays"), "stays 1000:1 2000:1\n");
+}
+
 static void retention(void **state) {
     struct fixture *f = *state;
     fixture_close(f);
@@ -332,6 +356,7 @@ int main(void) {
         TEST(read_across),
         TEST(journal_is_trimmed),
         TEST(replay_is_idempotent),
+        TEST(deleted_series_in_journal),
         TEST(retention),
         TEST(refs_stay_good),
         TEST(churn),

@@ -37,7 +37,7 @@ bool ingest_create(const struct ingest_options *options, struct ingest **ret, st
     return true;
 }
 
-static void flights_wait(struct ingest *ingest) {
+void ingest_flights_wait(struct ingest *ingest) {
     pthread_mutex_lock(&ingest->flight_mu);
     while (ingest->flight_count > 0) {
         pthread_cond_wait(&ingest->flight_cond, &ingest->flight_mu);
@@ -51,7 +51,7 @@ void ingest_destroy(struct ingest *ingest) {
     }
     ingest_stop(ingest);
     scraper_destroy(ingest->scraper);
-    flights_wait(ingest);
+    ingest_flights_wait(ingest);
     monitor_destroy(ingest->monitor);
     events_destroy(ingest->events);
     pthread_mutex_destroy(&ingest->flight_mu);
@@ -71,7 +71,9 @@ static int64_t tick(struct ingest *ingest, int64_t now_ms) {
 int64_t ingest_tick_blocking(struct ingest *ingest, int64_t now_ms) {
     assert(!ingest->is_started);
     int64_t due_ms = tick(ingest, now_ms);
-    return min_i64(due_ms, scraper_tick_blocking(ingest->scraper, now_ms));
+    due_ms = min_i64(due_ms, scraper_tick_blocking(ingest->scraper, now_ms));
+    ingest_flights_wait(ingest);
+    return due_ms;
 }
 
 static void *run(void *ctx) {

@@ -79,6 +79,7 @@ struct ingest {
 /* A commit that will call back into ingest is under way; destroy waits for it. */
 void ingest_flight_begin(struct ingest *ingest);
 void ingest_flight_end(struct ingest *ingest);
+void ingest_flights_wait(struct ingest *ingest);
 
 /* ---- rejections of one body ---- */
 

@@ -93,7 +93,13 @@ static void print_value(struct buf *out, double value) {
     }
 }
 
-static const char *print_series(struct door_fixture *f, const char *name, bool newest_only) {
+enum print {
+    PRINT_SAMPLES,
+    PRINT_VALUES,
+    PRINT_NEWEST,
+};
+
+static const char *print_series(struct door_fixture *f, const char *name, enum print what) {
     struct err err = ERR_INIT;
     struct matcher matcher = make_matcher(MATCH_EQ, "__name__", name);
     struct tsdb_querier *querier = open_querier(&f->store, INT64_MIN, INT64_MAX);
@@ -113,10 +119,10 @@ static const char *print_series(struct door_fixture *f, const char *name, bool n
             continue;
         }
         labels_print(views[i].labels, &out);
-        size_t first = newest_only ? column.count - 1 : 0;
+        size_t first = what == PRINT_NEWEST ? column.count - 1 : 0;
         for (size_t s = first; s < column.count; s++) {
             buf_putc(&out, ' ');
-            if (!newest_only) {
+            if (what == PRINT_SAMPLES) {
                 buf_printf(&out, "%g:", (double)(column.t_ms[s] - FIXTURE_NOW_MS) / 1000);
             }
             print_value(&out, column.values[s]);
@@ -132,11 +138,15 @@ static const char *print_series(struct door_fixture *f, const char *name, bool n
 }
 
 const char *samples_of(struct door_fixture *f, const char *name) {
-    return print_series(f, name, false);
+    return print_series(f, name, PRINT_SAMPLES);
 }
 
 const char *newest_of(struct door_fixture *f, const char *name) {
-    return print_series(f, name, true);
+    return print_series(f, name, PRINT_NEWEST);
+}
+
+const char *values_of(struct door_fixture *f, const char *name) {
+    return print_series(f, name, PRINT_VALUES);
 }
 
 struct own {

@@ -47,5 +47,8 @@ const char *samples_of(struct door_fixture *f, const char *name);
 /* The same, newest sample only and without its time: `name{a="b"} 1`. */
 const char *newest_of(struct door_fixture *f, const char *name);
 
+/* The same, all samples without their times: `name{a="b"} 1 2 stale`. */
+const char *values_of(struct door_fixture *f, const char *name);
+
 /* Sum of our own counter over all instances whose label pairs contain `value` (NULL = any). */
 double own_metric(struct door_fixture *f, const char *name, const char *value);

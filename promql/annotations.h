@@ -1,6 +1,6 @@
 /*
- * Warnings and infos of an evaluation, in upstream's words. The same text is kept once; the position
- * of the latest occurrence wins, as upstream.
+ * Warnings and infos of an evaluation, in upstream's words. The same text is kept once; the
+ * position of the latest occurrence wins, as upstream.
  */
 #pragma once
 

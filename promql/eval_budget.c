@@ -5,7 +5,7 @@
 #include "promql/eval.h"
 
 enum {
-    /* Values touched between two looks at the clock: about a millisecond of the slowest functions. */
+    /* Values touched between two looks at the clock: about a millisecond of slow functions. */
     WORK_PER_POLL = 1 << 17,
     STEPS_MAX = 10 * 1000 * 1000,
 };

@@ -1,4 +1,4 @@
-/* Functions that fit something to the samples: deriv, predict_linear, double_exponential_smoothing. */
+/* Functions that fit something to the samples: lines and double exponential smoothing. */
 #include <math.h>
 
 #include "promql/eval_call.h"

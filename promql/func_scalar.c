@@ -1,4 +1,4 @@
-/* Functions that give a scalar, or make a vector of one: time, pi, scalar, vector, max_of, absent. */
+/* Functions that give a scalar, or make a vector of one: time, pi, scalar, vector, max_of. */
 #include <math.h>
 
 #include "promql/eval_call.h"

@@ -83,7 +83,7 @@ void range_call_init(struct range_call *call,
                      const struct steps *steps);
 void range_call_finish(struct range_call *call);
 
-/* Account for a series with `count` results: upstream holds one series' window beside the results. */
+/* Account for a series with `count` results: one series' window is held beside the results. */
 void range_call_account(struct range_call *call, size_t count);
 
 /* Find or compute the frame of a series; valid until the next call. */

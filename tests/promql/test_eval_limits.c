@@ -1,7 +1,7 @@
 /*
- * Goal: a query that wants too much is refused by name, one nobody waits for stops. Method: upstream's
- * own table of how many samples each query holds at its peak, run at the limit and one below;
- * budgets, deadlines and cancel flags that have already struck.
+ * Goal: a query that wants too much is refused by name, one nobody waits for stops. Method:
+ * upstream's own table of how many samples each query holds at its peak, run at the limit and one
+ * below; budgets, deadlines and cancel flags that have already struck.
  */
 
 #include "tests/promql/eval_fixture.h"

@@ -1,7 +1,7 @@
 /*
- * Goal: with names dropped at once, as upstream's default, series that become equal are joined where
- * they do not overlap and refused where they do. Upstream's own files run with delayed removal; this
- * is the other mode. Method: two metrics that differ in their names only.
+ * Goal: with names dropped at once, as upstream's default, series that become equal are joined
+ * where they do not overlap and refused where they do. Upstream's own files run with delayed
+ * removal; this is the other mode. Method: two metrics that differ in their names only.
  */
 
 #include "tests/promql/eval_fixture.h"

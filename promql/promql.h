@@ -123,7 +123,7 @@ struct promql_result {
  *
  * Shape      steps = (end_ms - start_ms) / step_ms + 1. A real NaN is kept.
  * Lookback   A selector sees the newest sample in (t - lookback_ms, t]; a stale marker hides it.
- * Ownership  `expr` is borrowed and not changed; all of *ret lives in `arena`, untouched on failure.
+ * Ownership  `expr` is borrowed and unchanged; all of *ret lives in `arena`; untouched on failure.
  * Errors     ERR_EXEC    type mismatch at run time, duplicate output labels, many-to-many match
  *            ERR_LIMIT   samples_max or the arena budget exceeded (message names which)
  *            ERR_TIMEOUT, ERR_CANCELED  polled per step and per 1024 series

@@ -283,7 +283,8 @@ static void machine_sample(struct round *round, int64_t t_ms) {
     sampler_end(&monitor->machine);
 }
 
-/* The newest point of the grid when it was not sampled yet, else 0; *ret_due_ms is the next one. */
+/* The newest point of the grid when it was not sampled yet, else 0; *ret_due_ms is the next one. The
+ * first round is now: the point before us may have been another process'. */
 static int64_t point_due(int64_t interval_ms,
                          int64_t now_ms,
                          int64_t *last_ms,
@@ -297,8 +298,9 @@ static int64_t point_due(int64_t interval_ms,
     if (t_ms == *last_ms) {
         return 0;
     }
+    bool is_first = *last_ms == 0;
     *last_ms = t_ms;
-    return t_ms;
+    return is_first ? now_ms : t_ms;
 }
 
 static void refuse(struct monitor *monitor) {

@@ -3,8 +3,11 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "base/buf.h"
 #include "tsdb/sync.h"
@@ -12,6 +15,9 @@
 #define MAP_BYTES_MIN ((size_t)1 << 30)
 #define READERS_MAX   1024
 #define FILE_MODE     0640
+
+/* LMDB's header and 64 bytes per reader. */
+#define LOCK_FILE_BYTES (4096 + READERS_MAX * 64)
 
 bool env_fail(const struct env *env, struct err *err, int rc, const char *fmt, ...) {
     char what[256];
@@ -64,10 +70,32 @@ static int open_once(struct env *env, const struct env_params *params, size_t ma
     return rc;
 }
 
+/*
+ * Give LMDB's lock file its blocks before it is mapped: touching a hole in it on a full disk would
+ * be a SIGBUS. Only here, before LMDB has it open: closing any descriptor of it drops LMDB's locks.
+ */
+static bool reserve_lock_file(const struct env_params *params, struct err *err) {
+    char file[PATH_MAX];
+    if (snprintf(file, sizeof(file), "%s/lock.mdb", params->path) >= (int)sizeof(file)) {
+        return err_set(err, ERR_INVALID, "%s: the name is too long", params->path);
+    }
+    int fd = open(file, O_RDWR | O_CREAT | O_CLOEXEC, FILE_MODE);
+    if (fd < 0) {
+        return err_set_errno(err, ERR_IO, errno, "opening %s", file);
+    }
+    int rc = posix_fallocate(fd, 0, LOCK_FILE_BYTES);
+    close(fd);
+    return rc == 0 || err_set_errno(err, ERR_IO, rc, "reserving %s", file);
+}
+
 bool env_open(struct env *env, const struct env_params *params, struct err *err) {
     *env = (struct env){ .name = params->name, .is_read_only = params->is_read_only };
     rwlock_init(&env->gate);
     pthread_mutex_init(&env->pool_lock, NULL);
+    if (!params->is_read_only && !reserve_lock_file(params, err)) {
+        env_close(env);
+        return false;
+    }
     size_t map_bytes = params->map_bytes;
     int rc = open_once(env, params, map_bytes);
     while (rc == ENOMEM && map_bytes > MAP_BYTES_MIN) {

@@ -232,6 +232,14 @@ static bool open_querier(struct eval *eval,
                              err);
 }
 
+static bool check_times(const struct promql_query *query, struct err *err) {
+    if (query->start_ms < -EVAL_TIME_MS_MAX || query->start_ms > EVAL_TIME_MS_MAX ||
+        query->end_ms < -EVAL_TIME_MS_MAX || query->end_ms > EVAL_TIME_MS_MAX) {
+        return err_set(err, ERR_INVALID, "the time of the query is too far from the present");
+    }
+    return true;
+}
+
 static bool run(struct eval *eval,
                 const struct promql_expr *expr,
                 struct arena *arena,
@@ -246,7 +254,7 @@ static bool run(struct eval *eval,
                        promql_type_to_string(expr->type));
     }
     struct steps steps = steps_make(query->start_ms, query->end_ms, is_range ? query->step_ms : 1);
-    if (!eval_check_steps(&steps, err)) {
+    if (!check_times(query, err) || !eval_check_steps(&steps, err)) {
         return false;
     }
     struct node *root;

@@ -14,6 +14,9 @@
 #include "promql/eval_labels.h"
 #include "promql/eval_steps.h"
 
+/* Times further from the epoch are refused: beyond any real one, far from the ends of an int64. */
+#define EVAL_TIME_MS_MAX (INT64_MAX / 4)
+
 /* ---- plan ---- */
 
 enum node_kind {

@@ -8,11 +8,11 @@
 #include "promql/eval_call.h"
 #include "promql/eval_range.h"
 
-/* Beyond any real time, far enough from the ends of int64 for sums of a few. */
-static const int64_t TIME_MS_MAX = INT64_MAX / 4;
+/* Some three thousand years: with it sums over all levels of nesting stay within an int64. */
+static const int64_t DURATION_MS_MAX = INT64_C(100000000000000);
 
-static int64_t clamp_ms(int64_t ms) {
-    return ms > TIME_MS_MAX ? TIME_MS_MAX : ms < -TIME_MS_MAX ? -TIME_MS_MAX : ms;
+static int64_t clamp_ms(int64_t ms, int64_t max_ms) {
+    return ms > max_ms ? max_ms : ms < -max_ms ? -max_ms : ms;
 }
 
 static struct node *node_new(struct eval *eval,
@@ -45,11 +45,11 @@ static bool build_shift(struct eval *eval,
     if (!plan_duration(eval->query, &shift->offset, true, &node->offset_ms, err)) {
         return false;
     }
-    node->offset_ms = clamp_ms(node->offset_ms);
+    node->offset_ms = clamp_ms(node->offset_ms, DURATION_MS_MAX);
     node->has_at = shift->at != PROMQL_AT_NONE;
     switch (shift->at) {
     case PROMQL_AT_NONE: break;
-    case PROMQL_AT_TIME: node->at_ms = clamp_ms(shift->at_ms); break;
+    case PROMQL_AT_TIME: node->at_ms = clamp_ms(shift->at_ms, EVAL_TIME_MS_MAX); break;
     case PROMQL_AT_START: node->at_ms = eval->query->start_ms; break;
     case PROMQL_AT_END: node->at_ms = eval->query->end_ms; break;
     }
@@ -80,7 +80,7 @@ static bool build_range(struct eval *eval,
     if (!plan_duration(eval->query, &expr->range.range, false, &node->range_ms, err)) {
         return false;
     }
-    node->range_ms = clamp_ms(node->range_ms);
+    node->range_ms = clamp_ms(node->range_ms, DURATION_MS_MAX);
     return true;
 }
 
@@ -96,7 +96,7 @@ static bool build_subquery(struct eval *eval,
         !plan_duration(eval->query, &expr->subquery.range, false, &node->range_ms, err)) {
         return false;
     }
-    node->range_ms = clamp_ms(node->range_ms);
+    node->range_ms = clamp_ms(node->range_ms, DURATION_MS_MAX);
     if (node->resolution_ms <= 0) {
         node->resolution_ms = eval->subquery_step_ms;
     }

@@ -44,6 +44,7 @@ struct info {
     uint32_t **newest;            /* per signature and step: info series + 1, 0 = none */
     struct lset_index labels;     /* of the output */
     struct step_matrix output;
+    size_t bytes; /* of newest, counted against the budget */
 };
 
 struct node info_reference(const struct node *arg) {
@@ -287,6 +288,11 @@ static bool index_series(struct info *info, struct err *err) {
         lset_index_add(&info->names, (struct labels){ .items = items, .count = 1 }, false, &is_new);
         size_t number = lset_index_add(&info->signatures, key, false, &is_new);
         if (is_new) {
+            size_t bytes = info->steps->count * sizeof(uint32_t);
+            if (!eval_reserve_bytes(info->eval, bytes, err)) {
+                return false;
+            }
+            info->bytes += bytes;
             info->newest[number] = arena_calloc(&info->arena, info->steps->count, sizeof(uint32_t));
         }
         if (!enter_series(info, info->newest[number], i, err)) {
@@ -491,6 +497,7 @@ bool func_info(struct eval *eval,
     if (info.matchers.has_implied) {
         matcher_finish(&info.matchers.implied);
     }
+    eval->bytes_held -= info.bytes;
     step_matrix_finish(&info.base);
     step_matrix_finish(&info.series);
     step_matrix_finish(&info.output);

@@ -15,6 +15,7 @@ static bool run(const struct fixture *fixture,
     struct arena arena;
     struct promql_expr *expr;
     options.db = fixture->store.db;
+    options.features.experimental_functions = true;
     options.start_ms = query->start_ms;
     options.end_ms = query->step_ms > 0 ? query->end_ms : query->start_ms;
     options.step_ms = query->step_ms;
@@ -162,6 +163,80 @@ static void too_many_steps(void **state) {
     fixture_close(&fixture);
 }
 
+/* As deep and as high as the parser lets through. */
+static void deep_expressions(void **state) {
+    (void)state;
+
+    static const struct {
+        const char *before;
+        const char *middle;
+        const char *after;
+        size_t count;
+    } cases[] = {
+        { "", "metric", " + metric", 1000 }, { "", "metric", " or metric", 1000 },
+        { "", "metric", " * 2", 1000 },      { "-", "metric", "", 250 },
+        { "abs(", "metric", ")", 250 },      { "sum(", "metric", ")", 250 },
+        { "sort(", "metric", ")", 250 },     { "max_over_time(", "metric", "[20s:10s])", 120 },
+    };
+    struct fixture fixture;
+    fixture_open(&fixture, load);
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct buf text;
+        buf_init(&text, 1 << 16);
+        for (size_t k = 0; k < cases[i].count; k++) {
+            buf_cstr(&text, cases[i].before);
+        }
+        buf_cstr(&text, cases[i].middle);
+        for (size_t k = 0; k < cases[i].count; k++) {
+            buf_cstr(&text, cases[i].after);
+        }
+        struct fixture_query query = { .text = text.ptr, .start_ms = 10000 };
+        struct promql_result result;
+        struct err err = ERR_INIT;
+        if (!run(&fixture, &query, &result, &err)) {
+            fail_msg("%s…: %s", cases[i].before, err.msg);
+        }
+        assert_int_equal(result.series_count, 1);
+        buf_finish(&text);
+    }
+    fixture_close(&fixture);
+}
+
+static void far_times(void **state) {
+    (void)state;
+    static const char *const texts[] = {
+        "metric",
+        "metric offset 100y",
+        "metric offset -100y",
+        "metric @ 1e15",
+        "metric @ -1e15",
+        "rate(metric[100y])",
+        "timestamp(metric)",
+        "max_over_time(metric[100y:50y] offset 100y)",
+        "max_over_time(max_over_time(metric[100y:50y])[100y:50y])[100y:50y]",
+        "year()",
+        "info(metric)",
+    };
+    static const int64_t times[] = {
+        INT64_MIN, INT64_MIN + 1, -INT64_MAX / 4 - 1, -INT64_MAX / 4, -1,
+        0,         INT64_MAX / 4, INT64_MAX / 4 + 1,  INT64_MAX,
+    };
+    struct fixture fixture;
+    fixture_open(&fixture, load);
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+        for (size_t k = 0; k < ARRAY_LEN(times); k++) {
+            struct fixture_query query = { .text = texts[i], .start_ms = times[k] };
+            struct promql_result result;
+            struct err err = ERR_INIT;
+            if (!run(&fixture, &query, &result, &err)) {
+                assert_int_equal(err.code, ERR_INVALID);
+                assert_true(times[k] > INT64_MAX / 4 || times[k] < -INT64_MAX / 4);
+            }
+        }
+    }
+    fixture_close(&fixture);
+}
+
 static void time_is_up(void **state) {
     (void)state;
     struct fixture fixture;
@@ -203,9 +278,13 @@ static void nobody_waits(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(samples_at_the_limit), cmocka_unit_test(memory_budget),
-        cmocka_unit_test(too_many_steps),       cmocka_unit_test(time_is_up),
+        cmocka_unit_test(samples_at_the_limit),
+        cmocka_unit_test(memory_budget),
+        cmocka_unit_test(too_many_steps),
+        cmocka_unit_test(time_is_up),
         cmocka_unit_test(nobody_waits),
+        cmocka_unit_test(deep_expressions),
+        cmocka_unit_test(far_times),
     };
     return cmocka_run_group_tests_name("promql/eval_limits", tests, NULL, NULL);
 }

@@ -394,7 +394,7 @@ static bool is_extra_allowed(const struct event_parser *parser, struct str name)
     return false;
 }
 
-/* Insert by name into a list of EVENT_EXTRA_LABELS_MAX; a name that repeats keeps its last value. */
+/* Insert by name into EVENT_EXTRA_LABELS_MAX places; a name that repeats keeps its last value. */
 static void extra_insert(struct event *event, struct str name, struct str value) {
     size_t at = 0;
     while (at < event->extra_count && str_cmp(event->extra[at].name, name) < 0) {

@@ -85,8 +85,8 @@ void ingest_set_self_instance(struct ingest *ingest, const char *instance);
 
 /*
  * Do what is due at now_ms: sample the aggregates of events (on the grid of step_ms), expire
- * leases, purge old ids, scrape targets, ourselves and the host. Returns when the next thing is due.
- * Waits for the store. A gap of more than four steps between two ticks (suspend, SIGSTOP, clock
+ * leases, purge old ids, scrape targets, ourselves and the host. Waits for the store. Returns when
+ * the next thing is due. A gap of more than four steps between two ticks (suspend, SIGSTOP, clock
  * jump) is not held against the pushers: leases are extended by it.
  * Threads: not after ingest_start(), which owns time from then on.
  */

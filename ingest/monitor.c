@@ -283,8 +283,8 @@ static void machine_sample(struct round *round, int64_t t_ms) {
     sampler_end(&monitor->machine);
 }
 
-/* The newest point of the grid when it was not sampled yet, else 0; *ret_due_ms is the next one. The
- * first round is now: the point before us may have been another process'. */
+/* The newest point of the grid when it was not sampled yet, else 0; *ret_due_ms is the next one.
+ * The first round is now: the point before us may have been another process'. */
 static int64_t point_due(int64_t interval_ms,
                          int64_t now_ms,
                          int64_t *last_ms,

@@ -28,7 +28,7 @@ void sampler_begin(struct sampler *sampler,
                    int64_t t_ms);
 
 /* `label_pairs` as in metric views: NULL or {"name", "value", …, NULL}. `common` is added to every
- * series; a pair of the same name becomes exported_NAME, as in a scrape. Labels need not be sorted. */
+ * series; a pair of the same name becomes exported_NAME, as in a scrape. Labels in any order. */
 void sampler_put(struct sampler *sampler,
                  struct str name,
                  const char *const *label_pairs,

@@ -111,7 +111,8 @@ static void test_other_kinds_have_series(void **state) {
     post_events(
         f,
         "{\"kind\":\"dependency\",\"app\":\"a\",\"name\":\"db\",\"duration_ms\":20,\"id\":\"1\"}\n"
-        "{\"kind\":\"begin\",\"app\":\"a\",\"of\":\"llm\",\"provider\":\"P\",\"model\":\"M\",\"id\":\"2\"}\n"
+        "{\"kind\":\"begin\",\"app\":\"a\",\"of\":\"llm\",\"provider\":\"P\",\"model\":\"M\","
+        "\"id\":\"2\"}\n"
         "{\"kind\":\"begin\",\"app\":\"a\",\"of\":\"request\",\"method\":\"get\",\"route\":\"/\","
         "\"id\":\"3\"}\n"
         "{\"kind\":\"begin\",\"app\":\"a\",\"of\":\"dependency\",\"name\":\"db\",\"id\":\"4\"}\n");

@@ -137,7 +137,8 @@ static void test_negotiation(void **state) {
         { "*/*", INGEST_EXPOSITION_TEXT_0_0_4 },
         { "text/html", INGEST_EXPOSITION_TEXT_0_0_4 },
         { "application/openmetrics-text", INGEST_EXPOSITION_OPENMETRICS_1_0_0 },
-        { "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1",
+        { "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,"
+          "*/*;q=0.1",
           INGEST_EXPOSITION_OPENMETRICS_1_0_0 },
         { "application/openmetrics-text; version=1.0.0; q=0.2, text/plain; q=0.3",
           INGEST_EXPOSITION_TEXT_0_0_4 },
@@ -244,6 +245,50 @@ static void make_proc(char dir[64]) {
 
 #define NODE "instance=\"here:1\",job=\"node\""
 
+static const struct {
+    const char *name;
+    const char *lines;
+} machine_lines[] = {
+    { "node_memory_MemTotal_bytes", "{" NODE "} 1024000\n" },
+    { "node_memory_MemAvailable_bytes", "{" NODE "} 512000\n" },
+    { "node_memory_Active_anon_bytes", "{" NODE "} 10240\n" },
+    { "node_memory_HugePages_Total", "{" NODE "} 3\n" },
+    { "node_load1", "{" NODE "} 0.5\n" },
+    { "node_load5", "{" NODE "} 0.25\n" },
+    { "node_load15", "{" NODE "} 0.125\n" },
+    { "node_boot_time_seconds", "{" NODE "} 1690000000\n" },
+    { "node_context_switches_total", "{" NODE "} 99\n" },
+    { "node_intr_total", "{" NODE "} 12345\n" },
+    { "node_forks_total", "{" NODE "} 7\n" },
+    { "node_procs_running", "{" NODE "} 2\n" },
+    { "node_vmstat_oom_kill", "{" NODE "} 4\n" },
+    { "node_disk_reads_completed_total",
+      "{device=\"nvme0n1\"," NODE "} 1\nnode_disk_reads_completed_total{device=\"vda\"," NODE
+      "} 10\n" },
+    { "node_network_receive_bytes_total", "{device=\"eth0\"," NODE "} 100\n" },
+    { "node_network_receive_drop_total", "{device=\"eth0\"," NODE "} 4\n" },
+    { "node_network_transmit_bytes_total", "{device=\"eth0\"," NODE "} 900\n" },
+    { "node_network_transmit_errs_total", "{device=\"eth0\"," NODE "} 11\n" },
+    { "node_time_seconds", "{" NODE "} 1700000005\n" },
+    { "up", "{" NODE "} 1\n" },
+};
+
+static const struct {
+    const char *name;
+    const char *part;
+} machine_parts[] = {
+    { "node_cpu_seconds_total", "{cpu=\"0\"," NODE ",mode=\"idle\"} 4\n" },
+    { "node_cpu_seconds_total", "{cpu=\"0\"," NODE ",mode=\"steal\"} 8\n" },
+    { "node_disk_read_bytes_total", "{device=\"vda\"," NODE "} 15360\n" },
+    { "node_disk_read_time_seconds_total", "{device=\"vda\"," NODE "} 4\n" },
+    { "node_disk_io_now", "{device=\"vda\"," NODE "} 9\n" },
+    { "node_disk_io_time_seconds_total", "{device=\"vda\"," NODE "} 10\n" },
+    { "node_filesystem_size_bytes",
+      "{device=\"/dev/root\",fstype=\"ext4\"," NODE ",mountpoint=\"/\"} " },
+    { "node_filesystem_avail_bytes", "mountpoint=\"/\"} " },
+    { "node_uname_info", "sysname=\"Linux\"" },
+};
+
 static void test_machine(void **state) {
     struct door_fixture *f = *state;
     char dir[64];
@@ -251,60 +296,16 @@ static void test_machine(void **state) {
     reopen_with(f, -1, 5000, dir);
     door_run(f, 5000);
 
-    static const struct {
-        const char *name;
-        const char *lines;
-    } cases[] = {
-        { "node_memory_MemTotal_bytes", "{" NODE "} 1024000\n" },
-        { "node_memory_MemAvailable_bytes", "{" NODE "} 512000\n" },
-        { "node_memory_Active_anon_bytes", "{" NODE "} 10240\n" },
-        { "node_memory_HugePages_Total", "{" NODE "} 3\n" },
-        { "node_load1", "{" NODE "} 0.5\n" },
-        { "node_load5", "{" NODE "} 0.25\n" },
-        { "node_load15", "{" NODE "} 0.125\n" },
-        { "node_boot_time_seconds", "{" NODE "} 1690000000\n" },
-        { "node_context_switches_total", "{" NODE "} 99\n" },
-        { "node_intr_total", "{" NODE "} 12345\n" },
-        { "node_forks_total", "{" NODE "} 7\n" },
-        { "node_procs_running", "{" NODE "} 2\n" },
-        { "node_vmstat_oom_kill", "{" NODE "} 4\n" },
-        { "node_disk_reads_completed_total",
-          "{device=\"nvme0n1\"," NODE "} 1\nnode_disk_reads_completed_total{device=\"vda\"," NODE
-          "} 10\n" },
-        { "node_network_receive_bytes_total", "{device=\"eth0\"," NODE "} 100\n" },
-        { "node_network_receive_drop_total", "{device=\"eth0\"," NODE "} 4\n" },
-        { "node_network_transmit_bytes_total", "{device=\"eth0\"," NODE "} 900\n" },
-        { "node_network_transmit_errs_total", "{device=\"eth0\"," NODE "} 11\n" },
-        { "node_time_seconds", "{" NODE "} 1700000005\n" },
-        { "up", "{" NODE "} 1\n" },
-    };
-
-    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+    for (size_t i = 0; i < ARRAY_LEN(machine_lines); i++) {
         char expected[512];
-        snprintf(expected, sizeof(expected), "%s%s", cases[i].name, cases[i].lines);
-        assert_string_equal(newest_of(f, cases[i].name), expected);
+        snprintf(expected, sizeof(expected), "%s%s", machine_lines[i].name, machine_lines[i].lines);
+        assert_string_equal(newest_of(f, machine_lines[i].name), expected);
     }
 
-    static const struct {
-        const char *name;
-        const char *part;
-    } parts[] = {
-        { "node_cpu_seconds_total", "{cpu=\"0\"," NODE ",mode=\"idle\"} 4\n" },
-        { "node_cpu_seconds_total", "{cpu=\"0\"," NODE ",mode=\"steal\"} 8\n" },
-        { "node_disk_read_bytes_total", "{device=\"vda\"," NODE "} 15360\n" },
-        { "node_disk_read_time_seconds_total", "{device=\"vda\"," NODE "} 4\n" },
-        { "node_disk_io_now", "{device=\"vda\"," NODE "} 9\n" },
-        { "node_disk_io_time_seconds_total", "{device=\"vda\"," NODE "} 10\n" },
-        { "node_filesystem_size_bytes",
-          "{device=\"/dev/root\",fstype=\"ext4\"," NODE ",mountpoint=\"/\"} " },
-        { "node_filesystem_avail_bytes", "mountpoint=\"/\"} " },
-        { "node_uname_info", "sysname=\"Linux\"" },
-    };
-
-    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
-        const char *got = newest_of(f, parts[i].name);
-        if (strstr(got, parts[i].part) == NULL) {
-            fail_msg("no %s in %s", parts[i].part, got);
+    for (size_t i = 0; i < ARRAY_LEN(machine_parts); i++) {
+        const char *got = newest_of(f, machine_parts[i].name);
+        if (strstr(got, machine_parts[i].part) == NULL) {
+            fail_msg("no %s in %s", machine_parts[i].part, got);
         }
     }
     assert_null(strstr(newest_of(f, "node_filesystem_size_bytes"), "nfs"));

@@ -66,76 +66,76 @@ static const char *apply(const char *rules, const char *labels, struct arena *ar
     return result.ptr;
 }
 
+static const struct {
+    const char *rules;
+    const char *in;
+    const char *out;
+} actions[] = {
+    { "[]", "a=foo", "a=foo" },
+    /* replace */
+    { "[{source_labels: [a], regex: 'f(.*)', target_label: d, replacement: ch$1-ch$1}]",
+      "a=foo b=bar c=baz", "a=foo b=bar c=baz d=choo-choo" },
+    { "[{source_labels: [a, b], regex: 'f(.*);(.*)r', target_label: a,"
+      " replacement: 'b${1}${2}m'},"
+      " {source_labels: [c, a], regex: '(b).*b(.*)ba(.*)', target_label: d,"
+      "  replacement: '$1$2$2$3'}]",
+      "a=foo b=bar c=baz", "a=boobam b=bar c=baz d=boooom" },
+    { "[{source_labels: [a], regex: 'o*', target_label: b, replacement: x}]", "a=foo", "a=foo" },
+    { "[{source_labels: [a], regex: nothing, target_label: a, replacement: x}]", "a=boo", "a=boo" },
+    { "[{source_labels: [a], target_label: a, replacement: ''}]", "a=x b=y", "b=y" },
+    { "[{replacement: static, target_label: b}]", "a=x", "a=x b=static" },
+    { "[{regex: , replacement: static, target_label: b}]", "a=x", "a=x b=static" },
+    { "[{source_labels: [missing], target_label: b}]", "a=x b=y", "a=x" },
+    { "[{source_labels: [a], regex: '(some)-(text)', target_label: '${1}_x',"
+      " replacement: $2}]",
+      "a=some-text", "a=some-text some_x=text" },
+    { "[{source_labels: [a], regex: '(.)(?P<rest>.*)', target_label: b,"
+      " replacement: '$$${rest}'}]",
+      "a=xyz", "a=xyz b=$yz" },
+    { "[{source_labels: [a, b], separator: '-', target_label: c}]", "a=1 b=2", "a=1 b=2 c=1-2" },
+    { "[{source_labels: [a, b], separator: '', target_label: c}]", "a=1 b=2", "a=1 b=2 c=12" },
+    /* keep, drop */
+    { "[{source_labels: [a], regex: '.*o.*', action: drop}]", "a=foo", "dropped" },
+    { "[{source_labels: [a], regex: f, action: drop}]", "a=foo", "a=foo" },
+    { "[{source_labels: [a], regex: no, action: keep}]", "a=foo", "dropped" },
+    { "[{source_labels: [a], regex: 'f|foo', action: Keep}]", "a=foo", "a=foo" },
+    { "[{source_labels: [a], regex: '', action: keep}]", "b=x", "b=x" },
+    { "[{source_labels: [a], action: dropequal, target_label: b}]", "a=x b=x", "dropped" },
+    { "[{source_labels: [a], action: dropequal, target_label: b}]", "a=x b=y", "a=x b=y" },
+    { "[{source_labels: [a], action: keepequal, target_label: b}]", "a=x b=x", "a=x b=x" },
+    { "[{source_labels: [a], action: keepequal, target_label: b}]", "a=x b=y", "dropped" },
+    /* hashmod: the last eight bytes of MD5 */
+    { "[{source_labels: [c], target_label: d, action: hashmod, modulus: 1000}]",
+      "a=foo b=bar c=baz", "a=foo b=bar c=baz d=976" },
+    { "[{source_labels: [a], target_label: d, action: hashmod, modulus: 1000}]", "a=foo\nbar",
+      "a=foo\nbar d=734" },
+    /* names */
+    { "[{regex: '(b.*)', replacement: 'bar_${1}', action: labelmap}]", "a=foo b1=bar b2=baz",
+      "a=foo b1=bar b2=baz bar_b1=bar bar_b2=baz" },
+    { "[{regex: '__meta_(my.*)', action: labelmap}]",
+      "__meta_my_bar=aaa __meta_my_baz=bbb __meta_other=ccc a=foo",
+      "__meta_my_bar=aaa __meta_my_baz=bbb __meta_other=ccc a=foo my_bar=aaa my_baz=bbb" },
+    { "[{regex: 'b.*', action: labeldrop}]", "a=foo b1=bar b2=baz", "a=foo" },
+    { "[{regex: 'b.*', action: labelkeep}]", "a=foo b1=bar b2=baz", "b1=bar b2=baz" },
+    /* case */
+    { "[{source_labels: [a], target_label: a_upper, action: uppercase},"
+      " {source_labels: [a], target_label: a_lower, action: lowercase}]",
+      "a=fOo-9", "a=fOo-9 a_lower=foo-9 a_upper=FOO-9" },
+    /* order matters, a drop ends it */
+    { "[{source_labels: [a], regex: foo, action: drop},"
+      " {replacement: x, target_label: never}]",
+      "a=foo", "dropped" },
+};
+
 static void test_actions(void **state) {
     (void)state;
-
-    static const struct {
-        const char *rules;
-        const char *in;
-        const char *out;
-    } cases[] = {
-        { "[]", "a=foo", "a=foo" },
-        /* replace */
-        { "[{source_labels: [a], regex: 'f(.*)', target_label: d, replacement: ch$1-ch$1}]",
-          "a=foo b=bar c=baz", "a=foo b=bar c=baz d=choo-choo" },
-        { "[{source_labels: [a, b], regex: 'f(.*);(.*)r', target_label: a, replacement: 'b${1}${2}m'},"
-          " {source_labels: [c, a], regex: '(b).*b(.*)ba(.*)', target_label: d,"
-          "  replacement: '$1$2$2$3'}]",
-          "a=foo b=bar c=baz", "a=boobam b=bar c=baz d=boooom" },
-        { "[{source_labels: [a], regex: 'o*', target_label: b, replacement: x}]", "a=foo",
-          "a=foo" },
-        { "[{source_labels: [a], regex: nothing, target_label: a, replacement: x}]", "a=boo",
-          "a=boo" },
-        { "[{source_labels: [a], target_label: a, replacement: ''}]", "a=x b=y", "b=y" },
-        { "[{replacement: static, target_label: b}]", "a=x", "a=x b=static" },
-        { "[{regex: , replacement: static, target_label: b}]", "a=x", "a=x b=static" },
-        { "[{source_labels: [missing], target_label: b}]", "a=x b=y", "a=x" },
-        { "[{source_labels: [a], regex: '(some)-(text)', target_label: '${1}_x',"
-          " replacement: $2}]",
-          "a=some-text", "a=some-text some_x=text" },
-        { "[{source_labels: [a], regex: '(.)(?P<rest>.*)', target_label: b, replacement: '$$${rest}'}]",
-          "a=xyz", "a=xyz b=$yz" },
-        { "[{source_labels: [a, b], separator: '-', target_label: c}]", "a=1 b=2",
-          "a=1 b=2 c=1-2" },
-        { "[{source_labels: [a, b], separator: '', target_label: c}]", "a=1 b=2", "a=1 b=2 c=12" },
-        /* keep, drop */
-        { "[{source_labels: [a], regex: '.*o.*', action: drop}]", "a=foo", "dropped" },
-        { "[{source_labels: [a], regex: f, action: drop}]", "a=foo", "a=foo" },
-        { "[{source_labels: [a], regex: no, action: keep}]", "a=foo", "dropped" },
-        { "[{source_labels: [a], regex: 'f|foo', action: Keep}]", "a=foo", "a=foo" },
-        { "[{source_labels: [a], regex: '', action: keep}]", "b=x", "b=x" },
-        { "[{source_labels: [a], action: dropequal, target_label: b}]", "a=x b=x", "dropped" },
-        { "[{source_labels: [a], action: dropequal, target_label: b}]", "a=x b=y", "a=x b=y" },
-        { "[{source_labels: [a], action: keepequal, target_label: b}]", "a=x b=x", "a=x b=x" },
-        { "[{source_labels: [a], action: keepequal, target_label: b}]", "a=x b=y", "dropped" },
-        /* hashmod: the last eight bytes of MD5 */
-        { "[{source_labels: [c], target_label: d, action: hashmod, modulus: 1000}]",
-          "a=foo b=bar c=baz", "a=foo b=bar c=baz d=976" },
-        { "[{source_labels: [a], target_label: d, action: hashmod, modulus: 1000}]", "a=foo\nbar",
-          "a=foo\nbar d=734" },
-        /* names */
-        { "[{regex: '(b.*)', replacement: 'bar_${1}', action: labelmap}]", "a=foo b1=bar b2=baz",
-          "a=foo b1=bar b2=baz bar_b1=bar bar_b2=baz" },
-        { "[{regex: '__meta_(my.*)', action: labelmap}]",
-          "__meta_my_bar=aaa __meta_my_baz=bbb __meta_other=ccc a=foo",
-          "__meta_my_bar=aaa __meta_my_baz=bbb __meta_other=ccc a=foo my_bar=aaa my_baz=bbb" },
-        { "[{regex: 'b.*', action: labeldrop}]", "a=foo b1=bar b2=baz", "a=foo" },
-        { "[{regex: 'b.*', action: labelkeep}]", "a=foo b1=bar b2=baz", "b1=bar b2=baz" },
-        /* case */
-        { "[{source_labels: [a], target_label: a_upper, action: uppercase},"
-          " {source_labels: [a], target_label: a_lower, action: lowercase}]",
-          "a=fOo-9", "a=fOo-9 a_lower=foo-9 a_upper=FOO-9" },
-        /* order matters, a drop ends it */
-        { "[{source_labels: [a], regex: foo, action: drop},"
-          " {replacement: x, target_label: never}]",
-          "a=foo", "dropped" },
-    };
     struct arena arena;
     arena_init(&arena, SIZE_MAX);
-    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        const char *got = apply(cases[i].rules, cases[i].in, &arena);
-        if (strcmp(got, cases[i].out) != 0) {
-            fail_msg("%s\n%s\nexpected %s\ngot %s", cases[i].rules, cases[i].in, cases[i].out, got);
+    for (size_t i = 0; i < ARRAY_LEN(actions); i++) {
+        const char *got = apply(actions[i].rules, actions[i].in, &arena);
+        if (strcmp(got, actions[i].out) != 0) {
+            fail_msg("%s\n%s\nexpected %s\ngot %s", actions[i].rules, actions[i].in, actions[i].out,
+                     got);
         }
     }
     arena_finish(&arena);

@@ -9,6 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from aiosmtpd.controller import Controller
 
+from engine import free_port
+
 
 class SlackStub:
     """Keeps every payload; `script` holds (status, headers) replies to give first."""
@@ -66,9 +68,9 @@ class MailStub:
                 stub.mails.append((envelope.mail_from, list(envelope.rcpt_tos), message))
                 return "250 accepted"
 
-        self.controller = Controller(Handler(), hostname="127.0.0.1", port=0)
+        self.port = free_port()
+        self.controller = Controller(Handler(), hostname="127.0.0.1", port=self.port)
         self.controller.start()
-        self.port = self.controller.server.sockets[0].getsockname()[1]
 
     def subjects(self):
         return [str(message["Subject"]) for _, _, message in self.mails]

@@ -20,7 +20,7 @@ from backend import Backend, settle
 from engine import ROOT, free_port, wait_for
 from llm_provider import Provider
 
-BUCKETS = {"0.1", "0.25", "0.5", "1", "2.5", "5", "10", "+Inf"}
+BUCKETS = {0.1, 0.25, 0.5, 1, 2.5, 5, 10, float("inf")}
 
 
 def scaled_rules(tmp_path, for_s):
@@ -93,7 +93,7 @@ def test_counts_equal_the_oracle(make_engine, tmp_path, provider):
     assert engine.value("sum(hedge_fund_llm_calls_total)") == len(llm)
     assert engine.value(
         'sum(hedge_fund_request_duration_seconds_bucket{le="+Inf"})') == sum(oracle.values())
-    les = {labels["le"] for labels, _ in
+    les = {float(labels["le"]) for labels, _ in
            engine.query("count by (le) (hedge_fund_request_duration_seconds_bucket)")}
     assert les == BUCKETS
     # No counter ever dips, over all restarts of workers.

@@ -7,6 +7,7 @@ Run by uvicorn with several workers; configured by the environment:
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import time
@@ -32,8 +33,17 @@ events = Events(
     if journal_dir else None,
 )
 llm_url = os.environ.get("LLM_URL", "http://127.0.0.1:8099")
-app = FastAPI()
 active_agents = 0
+
+
+@contextlib.asynccontextmanager
+async def lifespan(_app):
+    """uvicorn ends a worker by raising its signal again, past atexit: say goodbye before that."""
+    yield
+    await asyncio.to_thread(events.close)
+
+
+app = FastAPI(lifespan=lifespan)
 
 
 class RequestEvents:

@@ -10,6 +10,7 @@ workers); the process never waits for it, except for the bounded flush at exit.
 
 import atexit
 import json
+import multiprocessing.util
 import os
 import queue
 import resource
@@ -58,7 +59,9 @@ class Events:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="tocsin", daemon=True)
                 self._thread.start()
+                # Workers made by multiprocessing (uvicorn's) end without running atexit.
                 atexit.register(self.close)
+                multiprocessing.util.Finalize(None, self.close, exitpriority=100)
 
     def _record(self, what, event):
         if self._journal:

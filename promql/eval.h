@@ -115,7 +115,9 @@ bool plan_time_range(const struct eval *eval,
                      int64_t *ret_max_ms);
 
 /* Where a selector or subquery looks at from step time t_ms: @ and offset applied. */
-int64_t node_reference_ms(const struct node *node, int64_t t_ms);
+static inline int64_t node_reference_ms(const struct node *node, int64_t t_ms) {
+    return (node->has_at ? node->at_ms : t_ms) - node->offset_ms;
+}
 
 /* ---- evaluation (eval.c) ---- */
 

@@ -265,10 +265,6 @@ bool plan_finish(struct eval *eval, struct node **root, struct err *err) {
 
 /* ---- times ---- */
 
-int64_t node_reference_ms(const struct node *node, int64_t t_ms) {
-    return (node->has_at ? node->at_ms : t_ms) - node->offset_ms;
-}
-
 struct range_reach range_reach(const struct eval *eval, const struct node *node) {
     struct range_reach reach = { .before_ms = node->range_ms };
     if (node->kind == NODE_RANGE && node->expr->selector.is_anchored) {

@@ -1,4 +1,4 @@
-/* Private to base/json_*: where a text stops being JSON. simdjson is fast because it does not say. */
+/* Private to base/json_*: where a text stops being JSON, which simdjson does not say. */
 #pragma once
 
 #include "base/str.h"

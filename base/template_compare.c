@@ -1,4 +1,4 @@
-/* eq ne lt le gt ge, with Go's rules: basic kinds are compared with their like, nothing is coerced. */
+/* eq ne lt le gt ge, with Go's rules: only like is compared with like, nothing is coerced. */
 #include "base/template_format.h"
 
 enum kind {

@@ -1,7 +1,7 @@
 /*
  * Evaluation of pipelines: commands, fields, function and method calls. Missing keys read as the
- * map's zero value (Go's missingkey=zero); a field of a nil dot or variable is nil, a field of a nil
- * field is an error.
+ * map's zero value (Go's missingkey=zero); a field of a nil dot or variable is nil, a field of a
+ * nil field is an error.
  */
 #include <assert.h>
 

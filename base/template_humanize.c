@@ -1,4 +1,4 @@
-/* Numbers for people: the humanize family, times and durations from numbers, as both upstreams do. */
+/* Numbers for people: the humanize family, times and durations, as both upstreams do. */
 #include <math.h>
 
 #include "base/duration.h"

@@ -1,4 +1,4 @@
-/* The template lexer. Where Go's lexer is a chain of state functions, this is one call per token. */
+/* The template lexer: what Go's does in a chain of state functions, one call per token. */
 #include "base/template_lex.h"
 
 #include <assert.h>

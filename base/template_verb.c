@@ -1,6 +1,6 @@
 /*
- * One value by a printf verb: every verb on every type, after Go's fmt, and Go's way of showing what
- * does not fit (%!d(string=hi)).
+ * One value by a printf verb: every verb on every type, after Go's fmt, and Go's way of showing
+ * what does not fit (%!d(string=hi)).
  */
 #include <math.h>
 

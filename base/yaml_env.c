@@ -1,4 +1,4 @@
-/* ${VAR} in configuration values, expanded after parsing so that a value can never add structure. */
+/* ${VAR} in configuration values, expanded after parsing: a value can never add structure. */
 #include "base/mem.h"
 #include "base/yaml_doc.h"
 

@@ -412,9 +412,8 @@ static void serve_redirect(void *ctx, int fd, int connection) {
         stub_write(fd, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nfinal");
         return;
     }
-    stub_write(
-        fd,
-        "HTTP/1.1 302 Found\r\nRetry-After: 7\r\nContent-Length: 2\r\nConnection: close\r\nLocation: ");
+    stub_write(fd, "HTTP/1.1 302 Found\r\nRetry-After: 7\r\nContent-Length: 2\r\nConnection: "
+                   "close\r\nLocation: ");
     stub_write(fd, location);
     stub_write(fd, "\r\n\r\nno");
 }

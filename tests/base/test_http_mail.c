@@ -1,6 +1,6 @@
 /*
- * Goal: mail reaches the server exactly as given and safely enveloped, and every refusal or break is
- * told apart. Method: a scripted SMTP server on loopback records the dialogue and answers each
+ * Goal: mail reaches the server exactly as given and safely enveloped, and every refusal or break
+ * is told apart. Method: a scripted SMTP server on loopback records the dialogue and answers each
  * command from a table; cases replace single answers.
  */
 #include <stdio.h>

@@ -85,7 +85,8 @@ static void declared_variables(void **state) {
     assert_string_equal(err.msg, "template: t:1:4: undefined variable \"$value\"");
     tmpl_declare_vars(tmpl, names, 2);
     add(tmpl, "t",
-        "{{ $labels }} {{ $value | humanize }} {{ if true }}{{ $value = 5 }}{{ end }}{{ $value }} {{ $ }}");
+        "{{ $labels }} {{ $value | humanize }} {{ if true }}{{ $value = 5 }}{{ end }}{{ $value "
+        "}} {{ $ }}");
     const struct tmpl_value values[] = { text("L"), tmpl_float(1234) };
     struct tmpl_run run = {
         .name = "t",
@@ -177,13 +178,16 @@ static void methods_and_print_functions(void **state) {
                   "<a><b> <a><b>|<a><b>|\"<a><b>\"");
     expect_output(
         "{{ .Remove }}", dot,
-        "execution: template: t:1:3: executing \"t\" at <.Remove>: wrong number of args for Remove: want 1 got 0");
+        "execution: template: t:1:3: executing \"t\" at <.Remove>: wrong number of args for "
+        "Remove: want 1 got 0");
     expect_output(
         "{{ .Remove 5 }}", dot,
-        "execution: template: t:1:3: executing \"t\" at <.Remove>: error calling Remove: wrong type for value; expected string; got int");
+        "execution: template: t:1:3: executing \"t\" at <.Remove>: error calling Remove: wrong "
+        "type for value; expected string; got int");
     expect_output(
         "{{ .b.Nope }}", dot,
-        "execution: template: t:1:5: executing \"t\" at <.b.Nope>: can't evaluate field Nope in type []interface {}");
+        "execution: template: t:1:5: executing \"t\" at <.b.Nope>: can't evaluate field Nope in "
+        "type []interface {}");
 }
 
 static bool fail_timeout(void *ctx,
@@ -391,7 +395,8 @@ static void *run_often(void *arg) {
 static void sets_are_shared_by_threads(void **state) {
     struct tmpl *tmpl = new_set();
     add(tmpl, "t",
-        "{{ define \"d\" }}<{{ . }}>{{ end }}{{ humanize1024 . }} {{ . }}{{ range 3 }} {{ . }}{{ end }} "
+        "{{ define \"d\" }}<{{ . }}>{{ end }}{{ humanize1024 . }} {{ . }}{{ range 3 }} {{ . "
+        "}}{{ end }} "
         "{{ template \"d\" . }} {{ reReplaceAll \"1.*\" \"0.1\" \"1536\" }}");
     pthread_t threads[4];
     for (size_t i = 0; i < ARRAY_LEN(threads); i++) {

@@ -1,8 +1,8 @@
 /*
  * Goal: templates do what Go's do, down to the error messages. Method: template_cases.jsonl holds
- * templates and what Go 1.26's text/template (html/template for those marked html) made of them with
- * the functions of Prometheus and Alertmanager and the data built below; every one must come out the
- * same here. Go gives no columns for syntax errors, so ours are cut before comparing.
+ * templates and what Go 1.26's text/template (html/template for those marked html) made of them
+ * with the functions of Prometheus and Alertmanager and the data built below; every one must come
+ * out the same here. Go gives no columns for syntax errors, so ours are cut before comparing.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /*
- * Goal: UTF-8 is decoded by character with stray bytes told apart, and case mapping follows Unicode.
- * Method: tables of bytes and characters, and round trips over all of Unicode.
+ * Goal: UTF-8 is decoded by character with stray bytes told apart, and case mapping follows
+ * Unicode. Method: tables of bytes and characters, and round trips over all of Unicode.
  */
 #include "base/unicode.h"
 #include "base/utf8.h"

@@ -123,7 +123,8 @@ static void faults(void **state) {
         "parsing a block mapping; quote a value that starts with {{");
     expect_tree(
         "a: 'x\n",
-        "error: 2:1 found unexpected end of stream, while scanning a quoted scalar that starts at line 1; a quote is opened and never closed");
+        "error: 2:1 found unexpected end of stream, while scanning a quoted scalar that starts "
+        "at line 1; a quote is opened and never closed");
     expect_tree("a: \xff\n", "error: 1:4 invalid leading UTF-8 octet (0xff)");
     expect_tree("ok: 1\nbad: \x01\n", "error: 2:6 control characters are not allowed (0x01)");
 }
@@ -377,8 +378,10 @@ static void environment(void **state) {
         "2:16 environment variable NONE: set it|2:32 environment variable EMPTY: not empty");
     check_env(
         "a: ${1}\nb: ${A B}\nc: ${HOST\n",
-        "error: 1:4 \"${1}\" is not ${VAR}, ${VAR:-default} or ${VAR:?message}; write $$ for a dollar sign|"
-        "2:4 \"${A B}\" is not ${VAR}, ${VAR:-default} or ${VAR:?message}; write $$ for a dollar sign|"
+        "error: 1:4 \"${1}\" is not ${VAR}, ${VAR:-default} or ${VAR:?message}; write $$ for a "
+        "dollar sign|"
+        "2:4 \"${A B}\" is not ${VAR}, ${VAR:-default} or ${VAR:?message}; write $$ for a "
+        "dollar sign|"
         "3:4 \"${\" without its \"}\"; write $$ for a dollar sign");
 }
 

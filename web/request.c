@@ -182,7 +182,8 @@ static void judge_header(struct web_request *request, const char *method, uint64
 /*
  * Headers are complete. A refused request is answered after its body was read: a client in the
  * middle of its upload would get a connection reset and never see why. Not so when it waits for our
- * consent (100-continue), or when where the body ends is in doubt.
+ * consent (100-continue), or when where the body ends is in doubt. (libmicrohttpd closes after a
+ * reply that is queued this early.)
  */
 static void begin_request(struct web_request *request,
                           const char *method,
@@ -203,11 +204,11 @@ static void begin_request(struct web_request *request,
     web_connection_enter(request, WEB_CONNECTION_BODY);
     if (request->reply.status == 0) {
         request->phase = WEB_PHASE_BODY;
-    } else if (has_body && length <= WEB_DRAIN_BYTES_MAX &&
-               web_header(request, "Expect").len == 0) {
-        request->phase = WEB_PHASE_DRAIN;
-    } else if (has_body) {
+    } else if (has_body &&
+               (length > WEB_DRAIN_BYTES_MAX || web_header(request, "Expect").len > 0)) {
         web_reply_header(request, "Connection", "close");
+    } else {
+        request->phase = WEB_PHASE_DRAIN;
     }
 }
 

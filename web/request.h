@@ -161,6 +161,8 @@ WARN_UNUSED bool web_params_add_form(struct web_request *request, struct str tex
  * reply (400, 404, 405, or the answer to OPTIONS). */
 bool web_route_find(struct web_request *request, const char *method);
 
+/* True when libmicrohttpd is the lenient one and strictness is ours. */
+bool web_guard_is_ours(void);
 /* Refuses what libmicrohttpd lets pass: CL with TE, two CL, two Host, odd TE, NUL, bare LF, folded
  * lines, long headers. `method`, `target` and `version` are the very pointers libmicrohttpd handed
  * out. False with a status and text in the reply, after which the connection must close. */

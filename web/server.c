@@ -42,9 +42,10 @@ static bool start_daemon(struct web *web, struct err *err) {
         max, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
         max < CONNECTIONS_PER_IP_MAX ? max : (unsigned)CONNECTIONS_PER_IP_MAX,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY_BYTES,
-        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL,
-        MHD_OPTION_URI_LOG_CALLBACK, web_on_uri, web, MHD_OPTION_NOTIFY_COMPLETED, web_on_completed,
-        web, MHD_OPTION_NOTIFY_CONNECTION, web_on_connection, web, MHD_OPTION_END);
+        MHD_OPTION_STRICT_FOR_CLIENT, web_guard_is_ours() ? 0 : 1, MHD_OPTION_UNESCAPE_CALLBACK,
+        keep_escapes, NULL, MHD_OPTION_URI_LOG_CALLBACK, web_on_uri, web,
+        MHD_OPTION_NOTIFY_COMPLETED, web_on_completed, web, MHD_OPTION_NOTIFY_CONNECTION,
+        web_on_connection, web, MHD_OPTION_END);
     if (web->daemon == NULL) {
         return err_set_errno(err, ERR_IO, errno, "cannot start the HTTP server on %s",
                              web->address);

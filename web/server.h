@@ -24,6 +24,7 @@ struct web_connection {
     bool has_mark;
     int64_t mark_mono_ns;
     uint64_t mark_bytes;
+    bool has_ended; /* seen once in this state: the peer closed and everything was read */
     struct web_connection *next;
     struct web_connection **link;
 };

@@ -16,7 +16,7 @@
 #include "notify/message.h"
 
 enum {
-    TITLE_CHARS_MAX = 1024,     /* upstream's */
+    TITLE_CHARS_MAX = 300,
     TEXT_BYTES_SOFT_MAX = 7000, /* no further alert is started beyond it: Slack folds and cuts */
     TEXT_BYTES_MAX = 256 * 1024,
     DESCRIPTION_CHARS_MAX = 600,

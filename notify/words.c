@@ -13,7 +13,8 @@ enum {
     TEXT_BYTES_MAX = 1024 * 1024,
 };
 
-/* Six significant digits unless the exact text is short: close enough to act on, never invented. */
+/* The exact text if it is short, else six significant digits and at least the whole integer part:
+ * close enough to act on, never invented, no exponent where people would not write one. */
 void put_value(struct buf *out, double value) {
     char text[FLOAT_TEXT_MAX];
     size_t len = float_to_general(value, text);
@@ -21,7 +22,8 @@ void put_value(struct buf *out, double value) {
         buf_append(out, text, len);
         return;
     }
-    (void)snprintf(text, sizeof(text), "%.6g", value);
+    bool is_large = fabs(value) >= 1e5 && fabs(value) < 1e15;
+    (void)snprintf(text, sizeof(text), is_large ? "%.0f" : "%.6g", value);
     buf_cstr(out, text);
 }
 

@@ -117,7 +117,11 @@ size_t sim_event_count(const struct sim *sim, enum rules_event_kind kind) {
 
 static void open_store(struct sim *sim) {
     struct err err = ERR_INIT;
-    struct tsdb_options options = { .path = sim->dir, .clock = &sim->clock.clock };
+    struct tsdb_options options = {
+        .path = sim->dir,
+        .clock = &sim->clock.clock,
+        .series_max = sim->series_max,
+    };
     if (!tsdb_open(&options, &sim->db, &err)) {
         fail_msg("opening the store: %s", err.msg);
     }

@@ -45,6 +45,7 @@ struct sim {
     struct rules_options options; /* changed by a test before sim_open_rules() */
     struct rules_load_options load;
     int64_t due_ms;
+    uint64_t series_max; /* of the store, from the next sim_restart() on */
 
     struct sim_gauge gauges[64];
     size_t gauge_count;

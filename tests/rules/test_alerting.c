@@ -433,6 +433,46 @@ static void test_template_failure_is_shown(void **state) {
     sim_finish(&sim);
 }
 
+/* Labels made by templates keep to the caps of all labels: at the cap, and one byte past it. */
+static void test_label_caps(void **state) {
+    struct sim sim;
+    sim_init(&sim);
+    sim_rules(&sim, RULE("    labels: {pad: '{{ printf \"%4096d\" 1 }}'}\n"));
+    sim_set(&sim, "up", NULL, 0);
+    (void)sim_step(&sim);
+    assert_int_equal(sim_rule(&sim, 0)->health, RULE_HEALTH_OK);
+    assert_int_equal(sim.sent_count, 1);
+    sim_finish(&sim);
+
+    sim_init(&sim);
+    sim_rules(&sim, RULE("    labels: {pad: '{{ printf \"%4097d\" 1 }}'}\n"));
+    sim_set(&sim, "up", NULL, 0);
+    (void)sim_step(&sim);
+    assert_int_equal(sim_rule(&sim, 0)->health, RULE_HEALTH_ERR);
+    assert_non_null(strstr(sim_rule(&sim, 0)->last_error.ptr, "pad"));
+    assert_int_equal(sim.sent_count, 0);
+    sim_finish(&sim);
+}
+
+/* A store that takes no new series must not keep anybody from being told. */
+static void test_alert_without_series(void **state) {
+    struct sim sim;
+    sim_init(&sim);
+    sim.series_max = 1;
+    sim_restart(&sim);
+    sim_rules(&sim, RULE(""));
+    sim_set(&sim, "up", NULL, 0);
+    (void)sim_step(&sim);
+    assert_int_equal(sim_rule(&sim, 0)->health, RULE_HEALTH_ERR);
+    assert_string_equal(sim_alerts(&sim), "{alertname=\"Down\"} firing");
+    assert_int_equal(sim.sent_count, 1);
+    sim_set(&sim, "up", NULL, 1);
+    (void)sim_step(&sim);
+    assert_int_equal(sim.sent_count, 2);
+    assert_true(sim.sent[1].ends_ms > 0);
+    sim_finish(&sim);
+}
+
 int main(void) {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pending_firing_resolved),
@@ -453,6 +493,8 @@ int main(void) {
         cmocka_unit_test(test_external_labels_and_link),
         cmocka_unit_test(test_scalar_and_nan),
         cmocka_unit_test(test_template_failure_is_shown),
+        cmocka_unit_test(test_label_caps),
+        cmocka_unit_test(test_alert_without_series),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -229,7 +229,7 @@ static bool time_before(const struct tmpl_value *self,
                         struct arena *arena,
                         struct tmpl_value *ret,
                         struct err *err) {
-    struct tmpl_time other;
+    struct tmpl_time other = { .t_ms = 0 };
     bool ok = want_time(&args[0], &other, err);
     *ret = tmpl_bool(ok && time_of(self->map).t_ms < other.t_ms);
     return ok;
@@ -241,7 +241,7 @@ static bool time_after(const struct tmpl_value *self,
                        struct arena *arena,
                        struct tmpl_value *ret,
                        struct err *err) {
-    struct tmpl_time other;
+    struct tmpl_time other = { .t_ms = 0 };
     bool ok = want_time(&args[0], &other, err);
     *ret = tmpl_bool(ok && time_of(self->map).t_ms > other.t_ms);
     return ok;
@@ -253,7 +253,7 @@ static bool time_equal(const struct tmpl_value *self,
                        struct arena *arena,
                        struct tmpl_value *ret,
                        struct err *err) {
-    struct tmpl_time other;
+    struct tmpl_time other = { .t_ms = 0 };
     bool ok = want_time(&args[0], &other, err);
     *ret = tmpl_bool(ok && time_of(self->map).t_ms == other.t_ms);
     return ok;
@@ -266,7 +266,7 @@ static bool time_sub(const struct tmpl_value *self,
                      struct arena *arena,
                      struct tmpl_value *ret,
                      struct err *err) {
-    struct tmpl_time other;
+    struct tmpl_time other = { .t_ms = 0 };
     if (!want_time(&args[0], &other, err)) {
         return false;
     }

@@ -34,7 +34,8 @@ static const char *pick(const char *wanted, const char *usual) {
 
 static bool answer(int fd, const char *reply) {
     if (reply == mute) {
-        stub_wait_closed(fd);
+        char rest[8192];
+        (void)stub_read_until(fd, "QUIT\r\n", rest, sizeof(rest));
         return false;
     }
     return reply != cut && stub_write(fd, reply) && stub_write(fd, "\r\n");

@@ -173,7 +173,9 @@ def check_meson(sources):
             build = os.path.join(folder, "meson.build")
             texts[folder] = read(build) if os.path.exists(os.path.join(ROOT, build)) else ""
         stem = re.sub(r"\.cc?$", "", name)
-        if not re.search(rf"['/]{re.escape(stem)}(\.cc?)?'", texts[folder]):
+        # Tests are often listed by what follows test_.
+        names = "|".join(re.escape(n) for n in {stem, re.sub(r"^test_", "", stem)})
+        if not re.search(rf"['/]({names})(\.cc?)?'", texts[folder]):
             findings.append(f"{path}: not in {folder}/meson.build")
     return findings
 

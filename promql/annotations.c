@@ -31,7 +31,6 @@ static_assert(ARRAY_LEN(prefixes) == NOTE_LEVEL_COUNT, "one prefix per level");
 
 void annotations_init(struct annotations *notes, struct arena *arena) {
     *notes = (struct annotations){ .arena = arena };
-    notes->last = &notes->first;
     map_init(&notes->by_text);
 }
 
@@ -49,14 +48,11 @@ static struct note *note_find_or_add(struct annotations *notes,
         note->level = level;
         note->text = arena_str(notes->arena, text);
         map_put(&notes->by_text, note->text, note);
-        *notes->last = note;
-        notes->last = &note->next;
+        note->next = notes->first;
+        notes->first = note;
         notes->counts[level]++;
     }
-    if (notes->rank >= note->rank) {
-        note->pos = pos;
-        note->rank = notes->rank;
-    }
+    note->pos = pos;
     return note;
 }
 
@@ -79,6 +75,19 @@ void note_add(struct annotations *notes,
     buf_finish(&text);
 }
 
+static void add_monotonicity(struct note_monotonicity *all, const struct note_monotonicity *what) {
+    if (all->samples == 0) {
+        *all = *what;
+        return;
+    }
+    all->t_min_ms = what->t_min_ms < all->t_min_ms ? what->t_min_ms : all->t_min_ms;
+    all->t_max_ms = what->t_max_ms > all->t_max_ms ? what->t_max_ms : all->t_max_ms;
+    all->bucket_min = what->bucket_min < all->bucket_min ? what->bucket_min : all->bucket_min;
+    all->bucket_max = what->bucket_max > all->bucket_max ? what->bucket_max : all->bucket_max;
+    all->diff_max = what->diff_max > all->diff_max ? what->diff_max : all->diff_max;
+    all->samples += what->samples;
+}
+
 void note_add_monotonicity(struct annotations *notes,
                            uint32_t pos,
                            struct str metric_name,
@@ -95,17 +104,17 @@ void note_add_monotonicity(struct annotations *notes,
     }
     struct note *note = note_find_or_add(notes, NOTE_INFO, pos, buf_as_str(&text));
     buf_finish(&text);
-    struct note_monotonicity *all = &note->monotonicity;
-    if (all->samples == 0) {
-        *all = *what;
-        return;
+    add_monotonicity(&note->monotonicity, what);
+}
+
+void annotations_merge(struct annotations *notes, const struct annotations *later) {
+    assert(notes->arena == later->arena);
+    for (const struct note *from = later->first; from != NULL; from = from->next) {
+        struct note *note = note_find_or_add(notes, from->level, from->pos, from->text);
+        if (from->monotonicity.samples > 0) {
+            add_monotonicity(&note->monotonicity, &from->monotonicity);
+        }
     }
-    all->t_min_ms = what->t_min_ms < all->t_min_ms ? what->t_min_ms : all->t_min_ms;
-    all->t_max_ms = what->t_max_ms > all->t_max_ms ? what->t_max_ms : all->t_max_ms;
-    all->bucket_min = what->bucket_min < all->bucket_min ? what->bucket_min : all->bucket_min;
-    all->bucket_max = what->bucket_max > all->bucket_max ? what->bucket_max : all->bucket_max;
-    all->diff_max = what->diff_max > all->diff_max ? what->diff_max : all->diff_max;
-    all->samples += what->samples;
 }
 
 struct str note_quote(struct annotations *notes, struct str text) {

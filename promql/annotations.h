@@ -26,14 +26,10 @@ struct note_monotonicity {
 struct note;
 
 struct annotations {
-    struct note *first;
-    struct note **last;
+    struct note *first; /* newest text first */
     struct map by_text;
     struct arena *arena;
     size_t counts[NOTE_LEVEL_COUNT];
-    /* Rank of what is evaluated now. Positions of notes of a higher rank stay: for operands that
-     * are evaluated after ones that come later in upstream's order. */
-    uint32_t rank;
 };
 
 void annotations_init(struct annotations *notes, struct arena *arena);
@@ -54,6 +50,10 @@ void note_add_monotonicity(struct annotations *notes,
 struct str note_quote(struct annotations *notes, struct str text);
 /* A number as Go's %g prints it. */
 struct str note_float(struct annotations *notes, double value);
+
+/* Add everything of `later`, as if it had been noted after what is in `notes`: for operands that
+ * are evaluated first but come later. Both must use the same arena. */
+void annotations_merge(struct annotations *notes, const struct annotations *later);
 
 /* All texts of one level with positions in `query` ("(1:6)"), sorted, in `arena`. */
 struct str *annotations_texts(const struct annotations *notes,

@@ -7,8 +7,13 @@
 #include "promql/quote.h"
 
 bool lset_is_metadata(struct str name) {
-    return str_eq(name, METRIC_NAME) || str_eq(name, STR("__type__")) ||
-           str_eq(name, STR("__unit__"));
+    enum {
+        METADATA_NAME_LEN = 8
+    }; /* of all three */
+
+    return name.len == METADATA_NAME_LEN && name.ptr[0] == '_' &&
+           (str_eq(name, METRIC_NAME) || str_eq(name, STR("__type__")) ||
+            str_eq(name, STR("__unit__")));
 }
 
 size_t lset_metadata_count(struct labels labels) {

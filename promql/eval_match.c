@@ -31,6 +31,7 @@ struct join {
     struct eval *eval;
     const struct node *node;
     const struct promql_matching *matching;
+    struct lset_names names; /* of the matching, as written */
     const struct steps *steps;
     size_t words;
     struct arena arena;
@@ -174,9 +175,8 @@ static struct labels result_labels(struct join *join, struct labels many, struct
         labels = lset_drop_metadata(labels, arena);
     }
     if (matching->card == PROMQL_ONE_TO_ONE) {
-        struct lset_names names = lset_names_sort(matching->labels, matching->label_count, arena);
         labels = lset_keep(
-            lset_project(&join->signatures.scratch, labels, &names, !matching->is_on), arena);
+            lset_project(&join->signatures.scratch, labels, &join->names, !matching->is_on), arena);
     }
     for (size_t i = 0; i < matching->include_count; i++) {
         struct str name = matching->include[i];
@@ -371,6 +371,7 @@ bool eval_join(struct eval *eval,
     uint64_t mark = eval->samples_now;
     arena_init(&join.arena, SIZE_MAX);
     signatures_init(&join.signatures, node, &join.arena);
+    join.names = lset_names_sort(join.matching->labels, join.matching->label_count, &join.arena);
     lset_index_init(&join.labels, &join.arena);
     step_matrix_init(&join.output, eval, steps);
     bool is_ok = eval_collect(eval, node->args[0], steps, &lhs->matrix, err) &&

@@ -81,12 +81,15 @@ static bool eval_filter(struct set_operation *set,
     struct sink note = { .take = note_presence, .ctx = set };
     struct sink filter = { .take = filter_series, .ctx = set };
     set->sink = sink;
-    /* The right side first, so that the left one need not be kept; in notes it stays the later. */
-    set->eval->notes.rank++;
+    /* The right side first, so that the left one need not be kept; its notes come later, though. */
+    struct annotations notes = set->eval->notes;
+    annotations_init(&set->eval->notes, notes.arena);
     bool is_ok = eval_stream(set->eval, node->args[1], set->steps, &note, err);
-    set->eval->notes.rank--;
+    struct annotations later = set->eval->notes;
+    set->eval->notes = notes;
     is_ok = is_ok && eval_stream(set->eval, node->args[0], set->steps, &filter, err);
-    set->eval->notes.rank++;
+    annotations_merge(&set->eval->notes, &later);
+    annotations_finish(&later);
     return is_ok;
 }
 

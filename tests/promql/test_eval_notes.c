@@ -36,6 +36,8 @@ static void notes(void **state) {
         { "rate(g[2m]) + rate(g[2m])", 120000, 0, 0, "{i=\"0\"} 2@120000\n" COUNTER_INFO "(1:20)" },
         { "rate(g[2m]) and rate(g[2m])", 120000, 0, 0,
           "{i=\"0\"} 1@120000\n" COUNTER_INFO "(1:22)" },
+        { "rate(g[2m]) and (rate(g[2m]) unless rate(g[2m]) > 9)", 120000, 0, 0,
+          "{i=\"0\"} 1@120000\n" COUNTER_INFO "(1:42)" },
         /* no result, no info */
         { "rate(g[2m])", 0, 0, 0, "" },
         /* the result of a subquery has no place */

@@ -125,7 +125,10 @@ static void skip_head(struct walk *w) {
 }
 
 static size_t node_start(const struct yaml_doc *doc, const struct yaml_node *node) {
-    assert(node->line >= 1 && node->line <= doc->line_count);
+    assert(node->line >= 1);
+    if (node->line > doc->line_count) {
+        return doc->text.len; /* libyaml ends every text with a line break of its own */
+    }
     size_t pos = doc->line_offsets[node->line - 1];
     for (uint32_t i = 1; i < node->column && pos < doc->text.len; i++) {
         uint32_t rune = 0;

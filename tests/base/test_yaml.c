@@ -324,6 +324,8 @@ static void offsets_at_the_edges(void **state) {
     check_offset_at("v: |\n  ab\n  cd\n", 6, 3, 5);
     check_offset_at("v: >\n  ab\n  cd\n", 3, 3, 3);
     check_offset_at("v: &x !!str\n  abc\n", 1, 2, 4);
+    check_offset_at("v: ! &x", 0, 1, 8);
+    check_offset_at("? v\n:", 0, 2, 2);
     check_offset_at("v: &x !!str |-\n  abc\n", 1, 2, 4);
 }
 

@@ -121,6 +121,9 @@ def main():
         say(f"done: {engine.value('sum(hedge_fund_requests_total)'):.0f} requests counted by "
             f"{backend.worker_count()} workers over time, no counter dipped: "
             f"{engine.value('sum(resets(hedge_fund_requests_total[1h]))') or 0:.0f} resets")
+    except BaseException:
+        print("\n".join(engine.log[-30:]))
+        raise
     finally:
         stop.set()
         if backend is not None:

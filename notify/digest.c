@@ -23,7 +23,7 @@ enum {
     /* Queue lengths from which on updates are summed up. */
     SLACK_ROWS_MAX = 50, /* a minute's worth at one message a second */
     EMAIL_ROWS_MAX = 200,
-    WEBHOOK_ROWS_MAX = 2000,
+    WEBHOOK_ROWS_MAX = 10000, /* programs want every group */
     DIGEST_BYTES_MAX = 8 * 1024 * 1024,
 };
 

@@ -1,7 +1,8 @@
 /*
  * The notifier: alerts in, messages out, nothing lost and nothing said twice.
  *
- *   rules ─▶ alert_sink ─▶ routing tree ─▶ groups ─▶ dedup ─▶ outbox ─▶ Slack, email, webhook, inbox
+ *   rules ─▶ alert_sink ─▶ route tree ─▶ groups ─▶ dedup ─▶ outbox ─▶ Slack, email, webhook
+ *                                                     └─▶ inbox
  *
  * Semantics  Alertmanager's: route tree, group_wait / group_interval / repeat_interval, inhibition,
  *            time intervals, send_resolved, deduplication against the notification log. Unlike it,

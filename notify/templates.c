@@ -45,8 +45,8 @@ static const char default_templates[] =
     "{{ define \"slack.default.iconurl\" }}{{ end }}"
     "{{ define \"slack.default.text\" }}{{ end }}"
     "{{ define \"slack.default.footer\" }}{{ end }}"
-    "{{ define \"slack.default.color\" }}{{ if eq .Status \"firing\" }}danger{{ else }}good{{ end }}"
-    "{{ end }}"
+    "{{ define \"slack.default.color\" }}"
+    "{{ if eq .Status \"firing\" }}danger{{ else }}good{{ end }}{{ end }}"
     "{{ define \"email.default.subject\" }}{{ template \"__subject\" . }}{{ end }}"
     "{{ define \"email.default.html\" }}{{ defaultHtml }}{{ end }}";
 

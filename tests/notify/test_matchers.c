@@ -1,6 +1,7 @@
 /*
  * Goal: matcher texts mean what they mean to Alertmanager in its default mode, in both of its
- * grammars. Method: a table of texts with the matchers they stand for, printed; most are upstream's.
+ * grammars. Method: a table of texts with the matchers they stand for, printed; most are
+ * upstream's.
  */
 #include "notify/matchers.h"
 #include "tests/unit.h"

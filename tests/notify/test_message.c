@@ -436,8 +436,8 @@ static const struct {
     { "alertname=X", "summary=a,runbook_url=javascript:alert(1)", "X" },
     { "alertname=X", "summary=a,runbook_url=https://x.example/\"onclick=\"alert(1)", "X" },
     { "alertname=X\xff\xfe", "summary=\xff", "X" },
-    { "alertname=A very long name that goes on and on until nobody can read it any more in one line "
-      "of a mail header because it is far too long for that",
+    { "alertname=A very long name that goes on and on until nobody can read it any more in one "
+      "line of a mail header because it is far too long for that",
       "summary=a", "far too long" },
 };
 

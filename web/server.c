@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -104,6 +105,7 @@ bool web_create(const struct web_options *options, struct web **ret, struct err 
     web->opts = *options;
     web->clock = options->clock == NULL ? clock_system() : options->clock;
     web->listen_fd = -1;
+    web->look_every_ms = WEB_LOOK_EVERY_MS;
     web->opts.connections_max = options->connections_max == 0 ? 512 : options->connections_max;
     web->opts.worker_count = options->worker_count == 0 ? 4 : options->worker_count;
     web->opts.queue_max =
@@ -180,9 +182,11 @@ void web_stop(struct web *web, int64_t grace_ms) {
     }
     web->is_started = false;
     if (web->daemon != NULL) {
-        int fd = MHD_quiesce_daemon(web->daemon);
-        if (fd >= 0) {
-            close(fd);
+        /* Ours again, but closed only when libmicrohttpd's threads, which may still take it out of
+         * their epoll sets, are gone. */
+        web->listen_fd = MHD_quiesce_daemon(web->daemon);
+        if (web->listen_fd >= 0) {
+            shutdown(web->listen_fd, SHUT_RDWR); /* later clients are refused at once */
         }
     }
     pthread_mutex_lock(&web->running_mu);
@@ -199,6 +203,10 @@ void web_stop(struct web *web, int64_t grace_ms) {
     if (web->daemon != NULL) {
         MHD_stop_daemon(web->daemon);
         web->daemon = NULL;
+    }
+    if (web->listen_fd >= 0) {
+        close(web->listen_fd);
+        web->listen_fd = -1;
     }
 }
 

@@ -7,6 +7,10 @@
 #include "base/regex.h"
 #include "web/request.h"
 
+enum {
+    WEB_LOOK_EVERY_MS = 500,
+};
+
 enum web_connection_state {
     WEB_CONNECTION_HEADER,  /* reading a header */
     WEB_CONNECTION_BODY,    /* reading a body */
@@ -37,6 +41,7 @@ struct web {
     char *prefix; /* "" or "/x" */
     struct regex *cors;
     int listen_fd;
+    int64_t look_every_ms; /* at deadlines; a test may ask for more before web_start() */
 
     struct MHD_Daemon *daemon;
     struct queue *queue; /* of struct web_request, to the workers */

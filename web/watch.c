@@ -22,7 +22,6 @@ enum {
     PACE_WINDOW_S = 25, /* a body or a reply moves at least PACE_BYTES_MIN in every such window */
     PACE_BYTES_MIN = PACE_WINDOW_S << 10,
     LOOK_EVERY_MS = 50, /* at suspended requests */
-    IDLE_LOOK_EVERY_MS = 500,
     POLL_BATCH = 64,
 };
 
@@ -172,13 +171,13 @@ static bool is_expired(struct web_connection *entry, int64_t now_ns) {
 }
 
 /* shutdown, not close: the descriptor stays libmicrohttpd's, which sees the end and cleans up.
- * At most every IDLE_LOOK_EVERY_MS, however often the watcher looks at requests. */
+ * At most every look_every_ms, however often the watcher looks at requests. */
 static void shut_expired(struct web *web, int64_t *next_look_ns) {
     int64_t real_ns = clock_mono_ns(clock_system());
     if (real_ns < *next_look_ns) {
         return;
     }
-    *next_look_ns = real_ns + (int64_t)IDLE_LOOK_EVERY_MS * 1000000;
+    *next_look_ns = real_ns + web->look_every_ms * 1000000;
     int64_t now_ns = clock_mono_ns(web->clock);
     pthread_mutex_lock(&web->connections_mu);
     for (struct web_connection *c = web->connections; c != NULL; c = c->next) {
@@ -236,7 +235,7 @@ void *web_watch_thread(void *ctx) {
         shut_expired(web, &next_look_ns);
         pthread_mutex_lock(&web->running_mu);
         if (web->running_count == 0 && !web->is_closing) {
-            web_cond_wait(&web->watch_cond, &web->running_mu, IDLE_LOOK_EVERY_MS);
+            web_cond_wait(&web->watch_cond, &web->running_mu, web->look_every_ms);
         }
         if (web->running_count > 0 && !web->is_closing) {
             web_cond_wait(&web->watch_cond, &web->running_mu, LOOK_EVERY_MS);

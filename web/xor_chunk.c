@@ -12,9 +12,14 @@ struct bits {
 };
 
 static void put_bits(struct bits *bits, uint64_t value, unsigned count) {
-    for (unsigned left = count; left > 0; left--) {
-        bits->byte = (uint8_t)(bits->byte << 1 | (value >> (left - 1) & 1));
-        if (++bits->used == 8) {
+    while (count > 0) {
+        unsigned room = 8 - bits->used;
+        unsigned take = count < room ? count : room;
+        unsigned piece = (unsigned)(value >> (count - take)) & ((1U << take) - 1);
+        bits->byte = (uint8_t)(bits->byte << take | piece);
+        bits->used += take;
+        count -= take;
+        if (bits->used == 8) {
             buf_putc(bits->out, (char)bits->byte);
             bits->byte = 0;
             bits->used = 0;

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "web/server.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 const int64_t patience = 20;
@@ -81,7 +82,11 @@ void site_open(struct site *site) {
     options->metrics = site->metrics;
     options->clock = &site->store.clock.clock;
     options->start_ms = FIXTURE_NOW_MS;
-    if (!web_create(options, &site->web, &err) || !web_start(site->web, &err)) {
+    if (!web_create(options, &site->web, &err)) {
+        fail_msg("%s", err.msg);
+    }
+    site->web->look_every_ms = SITE_LOOK_EVERY_MS;
+    if (!web_start(site->web, &err)) {
         fail_msg("%s", err.msg);
     }
 }
@@ -158,7 +163,7 @@ void site_wait_active(struct site *site, int count) {
         }
         poll(NULL, 0, 5);
     }
-    fail_msg("never %d requests at once", count);
+    fail_msg("never %d requests at once but %d", count, (int)site->web->active_count);
 }
 
 /* ---- the client ---- */

@@ -10,6 +10,10 @@
 #include "tests/tsdb/fixture.h"
 #include "web/web.h"
 
+enum {
+    SITE_LOOK_EVERY_MS = 20, /* real time between two looks of the server at its connections */
+};
+
 struct site {
     struct fixture store;
     struct metric_registry *metrics;

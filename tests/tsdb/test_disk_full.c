@@ -129,7 +129,8 @@ static void in_child(uint64_t reserve, enum tsdb_class cls) {
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_true(WIFEXITED(status));
     if (WEXITSTATUS(status) == SKIPPED) {
-        skip();
+        unit_skip("a small file system cannot be mounted here");
+        return;
     }
     assert_int_equal(WEXITSTATUS(status), 0);
 }

@@ -139,11 +139,14 @@ static void put_labels(struct labels labels, struct arena *arena, struct buf *ou
 
 static void put_alert(const struct notification *n,
                       const struct message_alert *alert,
+                      bool has_headline,
                       struct arena *arena,
                       struct buf *out) {
-    buf_cstr(out, "• *");
-    put_text(out, alert_headline(alert, arena));
-    buf_cstr(out, "*\n");
+    if (has_headline) {
+        buf_cstr(out, "• *");
+        put_text(out, alert_headline(alert, arena));
+        buf_cstr(out, "*\n");
+    }
     put_state(n, alert, out);
     struct str description = annotation_or(alert, "description", STR(""));
     if (description.len > 0) {
@@ -160,6 +163,7 @@ static void put_alert(const struct notification *n,
 
 static void put_section(const struct notification *n,
                         enum alert_change change,
+                        bool has_headlines,
                         struct arena *arena,
                         struct buf *out) {
     static const char *const names[] = { "NEW", "STILL FIRING", "RESOLVED" };
@@ -171,18 +175,18 @@ static void put_section(const struct notification *n,
     buf_printf(out, "%s*%s (%zu)*\n", out->len > 0 ? "\n" : "", names[change], n->counts[change]);
     size_t shown = 0;
     while (shown < view.count && out->len < TEXT_BYTES_SOFT_MAX) {
-        put_alert(n, view.items[shown++], arena, out);
+        put_alert(n, view.items[shown++], has_headlines, arena, out);
     }
     if (n->counts[change] > shown) {
         buf_printf(out, "… and %zu more\n", n->counts[change] - shown);
     }
 }
 
-static struct str details(const struct notification *n, struct arena *arena) {
+static struct str details(const struct notification *n, bool has_headlines, struct arena *arena) {
     struct buf out;
     buf_init(&out, TEXT_BYTES_MAX);
     for (size_t i = 0; i < CHANGE_COUNT; i++) {
-        put_section(n, (enum alert_change)i, arena, &out);
+        put_section(n, (enum alert_change)i, has_headlines, arena, &out);
     }
     if (n->note.len > 0) {
         buf_cstr(&out, "\n");
@@ -329,7 +333,7 @@ static void put_mrkdwn_in(struct slack_message *message) {
 /* "Error rate of api above 5 %" when all alerts share it, else the number of alerts. */
 static struct str attachment_title(const struct notification *n, struct arena *arena) {
     struct str summary = str_trim(labels_get(n->common_annotations, STR("summary")));
-    if (summary.len == 0 && n->alert_count == 1) {
+    if (n->alert_count == 1) {
         summary = alert_headline(&n->alerts[0], arena);
     }
     if (summary.len == 0 || n->digest_update_count > 0) {
@@ -349,6 +353,9 @@ static bool put_attachment(struct slack_message *message, struct str title, stru
     const struct slack_config *config = message->config;
     struct arena *arena = message->render->arena;
     struct str footer = arena_printf(arena, "tocsin %s", n->key);
+    /* the headline of a single alert is the attachment's title, unless that is the user's */
+    bool has_headlines =
+        n->alert_count > 1 || (config->title.text != NULL && !message->render->is_default);
     json_object(&message->json);
     bool is_ok =
         put_field(message, "color", &config->color, str_from(notification_color(n)), err) &&
@@ -356,7 +363,7 @@ static bool put_attachment(struct slack_message *message, struct str title, stru
         put_field(message, "pretext", &config->pretext, STR(""), err) &&
         put_field(message, "title", &config->title, attachment_title(n, arena), err) &&
         put_field(message, "title_link", &config->title_link, title_link(n), err) &&
-        put_field(message, "text", &config->text, details(n, arena), err) &&
+        put_field(message, "text", &config->text, details(n, has_headlines, arena), err) &&
         put_field(message, "callback_id", &config->callback_id, STR(""), err) &&
         put_field(message, "image_url", &config->image_url, STR(""), err) &&
         put_field(message, "thumb_url", &config->thumb_url, STR(""), err) &&

@@ -208,8 +208,8 @@ bool web_query_deadline(struct web_request *request, int64_t *ret_mono_ns, struc
         }
         timeout_ms = asked_ms < timeout_ms ? asked_ms : timeout_ms;
     }
-    timeout_ms = timeout_ms < 0 ? 0 : timeout_ms;
-    *ret_mono_ns = clock_mono_ns(web->clock) + timeout_ms * 1000000;
+    /* No time at all is over already. */
+    *ret_mono_ns = clock_mono_ns(web->clock) + (timeout_ms <= 0 ? -1 : timeout_ms * 1000000);
     return true;
 }
 

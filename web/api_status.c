@@ -80,28 +80,3 @@ void api_runtimeinfo(struct web_request *request) {
     web_json_close(request, &json);
     buf_finish(&retention);
 }
-
-void api_tsdb_status(struct web_request *request) {
-    struct tsdb_stats stats;
-    tsdb_stats(request->web->opts.db, &stats);
-    struct json_writer json;
-    web_json_open(request, &json);
-    json_object(&json);
-    json_key(&json, "headStats");
-    json_object(&json);
-    json_key(&json, "numSeries");
-    json_u64(&json, stats.series_count);
-    json_key(&json, "chunkCount");
-    json_u64(&json, stats.chunk_count);
-    json_key(&json, "minTime");
-    json_i64(&json, stats.t_min_ms);
-    json_key(&json, "maxTime");
-    json_i64(&json, stats.t_max_ms);
-    json_object_end(&json);
-    json_key(&json, "journalBytes");
-    json_u64(&json, stats.journal_bytes);
-    json_key(&json, "storeBytes");
-    json_u64(&json, stats.store_bytes);
-    json_object_end(&json);
-    web_json_close(request, &json);
-}

@@ -16,7 +16,7 @@ static void put_bits(struct bits *bits, uint64_t value, unsigned count) {
         unsigned room = 8 - bits->used;
         unsigned take = count < room ? count : room;
         unsigned piece = (unsigned)(value >> (count - take)) & ((1U << take) - 1);
-        bits->byte = (uint8_t)(bits->byte << take | piece);
+        bits->byte = (uint8_t)((unsigned)bits->byte << take | piece);
         bits->used += take;
         count -= take;
         if (bits->used == 8) {

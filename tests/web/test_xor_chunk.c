@@ -16,7 +16,7 @@ struct reader {
 static uint64_t take(struct reader *r, unsigned count) {
     uint64_t value = 0;
     for (unsigned i = 0; i < count; i++, r->pos++) {
-        value = value << 1 | (r->bytes[r->pos / 8] >> (7 - r->pos % 8) & 1U);
+        value = value << 1 | ((unsigned)r->bytes[r->pos / 8] >> (7 - r->pos % 8) & 1U);
     }
     return value;
 }

@@ -69,6 +69,9 @@ static void resolve_email(struct yaml_decode *ctx,
     if (email->force_implicit_tls < 0) {
         email->force_implicit_tls = global->smtp_force_implicit_tls;
     }
+    if (email->auth_identity != NULL && email->auth_identity[0] != '\0') {
+        yaml_error(ctx, node, DIAG_WARNING, "\"auth_identity\" is not supported, ignored");
+    }
     if (email->smarthost == NULL || email->smarthost[0] == '\0') {
         yaml_error(ctx, node, DIAG_ERROR, "no SMTP smarthost set, here or in global");
     } else if (!smarthost_is_valid(email->smarthost)) {

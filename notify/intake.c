@@ -4,10 +4,13 @@
  * that transaction is on disk.
  */
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "notify/engine.h"
 
 enum {
     ALERT_ROW_BYTES_MAX = 4 * 1024 * 1024,
+    ANNOTATIONS_MAX = 64,
+    ANNOTATION_BYTES_MAX = 16 * 1024, /* cut beyond it: far more than any message shows */
     GROUP_KEY_BYTES_MAX = 1024 * 1024,
 };
 
@@ -143,12 +146,10 @@ void intake_apply(struct notify *notify,
 /* ---- the sink ---- */
 
 /* Puts the alert's row unless a reader would find the same in the one that is there. */
-static void stage_row(const struct notify *notify,
-                      const struct alert *alert,
+static void stage_row(const struct alert *alert,
                       const struct live_alert *known,
                       int64_t now_ms,
                       struct kv_batch *batch) {
-    (void)notify;
     char raw[ALERT_KEY_BYTES];
     bool is_same_episode = known != NULL && known->body->starts_ms == alert->starts_ms;
     if (known != NULL && !known->is_unsaved && alert_body_is_same(known->body, alert)) {
@@ -166,13 +167,29 @@ static void stage_row(const struct notify *notify,
     buf_finish(&value);
 }
 
-static void copy_alert(struct stage_token *token, const struct alert *alert, bool was_known) {
+static struct labels copy_annotations(struct labels annotations, struct arena *arena) {
+    struct labels cut = annotations;
+    cut.count = cut.count > ANNOTATIONS_MAX ? ANNOTATIONS_MAX : cut.count;
+    struct labels copy = labels_dup(cut, arena);
+    for (size_t i = 0; i < copy.count; i++) {
+        struct str *value = &copy.items[i].value;
+        if (value->len > ANNOTATION_BYTES_MAX) {
+            value->len = utf8_floor(*value, ANNOTATION_BYTES_MAX);
+        }
+    }
+    return copy;
+}
+
+static const struct alert *copy_alert(struct stage_token *token,
+                                      const struct alert *alert,
+                                      bool was_known) {
     struct alert *copy = &token->alerts[token->count];
     *copy = *alert;
     copy->labels = labels_dup(alert->labels, &token->arena);
-    copy->annotations = labels_dup(alert->annotations, &token->arena);
+    copy->annotations = copy_annotations(alert->annotations, &token->arena);
     copy->generator_url = arena_str(&token->arena, alert->generator_url);
     token->was_known[token->count++] = was_known;
+    return copy;
 }
 
 static void *stage(void *ctx,
@@ -190,8 +207,7 @@ static void *stage(void *ctx,
     for (size_t i = 0; i < count; i++) {
         const struct live_alert *known = live_set_find(&notify->live, alerts[i].labels);
         if (known != NULL || is_wanted(notify, &alerts[i])) {
-            stage_row(notify, &alerts[i], known, now_ms, batch);
-            copy_alert(token, &alerts[i], known != NULL);
+            stage_row(copy_alert(token, &alerts[i], known != NULL), known, now_ms, batch);
         }
     }
     (void)pthread_mutex_unlock(&notify->mu);

@@ -9,6 +9,8 @@
 enum {
     HEADER_VERSION = 1,
     PAYLOAD_VERSION = 1,
+    FLAG_DIGEST = 1, /* stored */
+    FLAG_HELD = 2,
     PICK_ROWS_MAX = 256, /* looked at per pick: bounds the work when many lanes wait */
 };
 
@@ -24,7 +26,8 @@ void outbox_header_encode(const struct row_header *header, struct str key, struc
     row_u32(out, header->attempts);
     row_i64(out, header->created_ms);
     row_i64(out, header->due_ms);
-    row_u8(out, header->is_digest ? 1 : 0);
+    row_u8(out,
+           (uint8_t)((header->is_digest ? FLAG_DIGEST : 0) | (header->is_held ? FLAG_HELD : 0)));
     row_str(out, header->key);
     row_str(out, header->group_key);
     row_str(out, header->title);
@@ -49,7 +52,9 @@ bool outbox_header_decode(struct str key,
     header.attempts = row_get_u32(&row);
     header.created_ms = row_get_i64(&row);
     header.due_ms = row_get_i64(&row);
-    header.is_digest = row_get_u8(&row) != 0;
+    uint8_t flags = row_get_u8(&row);
+    header.is_digest = (flags & FLAG_DIGEST) != 0;
+    header.is_held = (flags & FLAG_HELD) != 0;
     header.key = row_get_str(&row);
     header.group_key = row_get_str(&row);
     header.title = row_get_str(&row);

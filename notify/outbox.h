@@ -42,6 +42,7 @@ struct outbox_row {
     int64_t created_ms;
     int64_t due_ms;
     bool is_digest;
+    bool is_held; /* due_ms is when the whole channel may go on */
     char key[MESSAGE_KEY_BYTES];
     char *group_key;
     char *title;
@@ -62,6 +63,7 @@ struct row_header {
     int64_t created_ms;
     int64_t due_ms;
     bool is_digest;
+    bool is_held;
     struct str key;
     struct str group_key;
     struct str title;

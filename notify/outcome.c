@@ -60,8 +60,8 @@ static void judge_failure(const struct http_response *response, struct verdict *
     (void)snprintf(ret->text, sizeof(ret->text), "%s", response->err.msg);
     switch (response->err.code) {
     case ERR_CANCELED: ret->outcome = OUTCOME_CANCELED; break;
-    case ERR_INVALID:
-        ret->outcome = OUTCOME_PERMANENT;
+    case ERR_INVALID: /* the configuration's fault: it can be mended while the message waits */
+        ret->outcome = OUTCOME_RETRY_CHANNEL;
         ret->reason = FAILURE_OTHER;
         ret->is_ambiguous = false;
         break;

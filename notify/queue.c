@@ -225,6 +225,7 @@ static struct row_header header_of(const struct outbox_row *row) {
         .created_ms = row->created_ms,
         .due_ms = row->due_ms,
         .is_digest = row->is_digest,
+        .is_held = row->is_held,
         .key = str_from(row->key),
         .group_key = str_from(row->group_key),
         .title = str_from(row->title),

@@ -139,11 +139,15 @@ static void load_row(struct loader *loader, const struct row_header *header) {
     row->created_ms = header->created_ms;
     row->due_ms = header->due_ms;
     row->is_digest = header->is_digest;
+    row->is_held = header->is_held;
     memcpy(row->key, header->key.ptr, header->key.len);
     row->group_key = mem_strndup(header->group_key.ptr, header->group_key.len);
     row->title = mem_strndup(header->title.ptr, header->title.len);
     struct channel *channel = queue_channel(notify, header->integration, header->recipient);
     channel_append(channel, row);
+    if (row->is_held && row->due_ms > channel->not_before_ms) {
+        channel->not_before_ms = row->due_ms; /* a Retry-After outlives the process */
+    }
     if (header->state == ROW_INFLIGHT && channel->integration != NULL) {
         metric_inc(channel->integration->metrics.ambiguous);
     }

@@ -259,8 +259,8 @@ static void submit(struct attempt *attempt, uint64_t row_id) {
     }
     struct notify_transport *transport = &attempt->notify->transport;
     if (!transport->submit(transport->ctx, &attempt->request, on_done, attempt->transfer, &err)) {
-        fail_at_once(attempt->transfer,
-                     err.code == ERR_INVALID ? OUTCOME_PERMANENT : OUTCOME_RETRY_CHANNEL, err.msg);
+        /* nothing left the process; the cause is the configuration, and that can be mended */
+        fail_at_once(attempt->transfer, OUTCOME_RETRY_CHANNEL, err.msg);
     }
 }
 
@@ -370,6 +370,7 @@ static void retry(struct notify *notify,
     int64_t delay_ms = retry_delay_ms(row->attempts, engine_random(notify));
     delay_ms = delay_ms > verdict->delay_ms_min ? delay_ms : verdict->delay_ms_min;
     row->state = ROW_QUEUED;
+    row->is_held = is_held;
     /* under a held channel the same row stays the probe: it is due when the channel is */
     row->due_ms = is_held ? channel->not_before_ms : now_ms + delay_ms;
     queue_put_header(notify, row);

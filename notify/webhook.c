@@ -62,11 +62,7 @@ void render_alerts_json(const struct notification *n, size_t max, struct buf *ou
     (void)put_alerts(&json, n, max);
 }
 
-bool render_webhook(const struct render *render, struct buf *out, struct err *err) {
-    (void)err;
-    const struct notification *n = render->n;
-    uint64_t configured = render->integration->webhook.max_alerts;
-    size_t max = configured == 0 ? SIZE_MAX : (size_t)configured;
+static void put_message(const struct notification *n, size_t max, struct buf *out) {
     struct json_writer json;
     json_init(&json, out);
     json_object(&json);
@@ -94,5 +90,19 @@ bool render_webhook(const struct render *render, struct buf *out, struct err *er
     json_key(&json, "key");
     json_cstr(&json, n->key);
     json_object_end(&json);
+}
+
+bool render_webhook(const struct render *render, struct buf *out, struct err *err) {
+    (void)err;
+    const struct notification *n = render->n;
+    uint64_t configured = render->integration->webhook.max_alerts;
+    size_t max = configured == 0 ? SIZE_MAX : (size_t)configured;
+    put_message(n, max, out);
+    max = max > n->alert_count ? n->alert_count : max;
+    while (out->is_over && max > 0) { /* a group of tens of thousands: tell as many as fit */
+        max /= 2;
+        buf_reset(out);
+        put_message(n, max, out);
+    }
     return true;
 }

@@ -152,6 +152,28 @@ static void test_retry_after(void **state) {
     }
 }
 
+/* A pause the receiver asked for outlives the process. */
+static void test_retry_after_survives_restart(void **state) {
+    (void)state;
+    struct reply replies[] = { { .status = 429, .retry_after_ms = 10 * MINUTE },
+                               { .status = 200, .body = "ok" } };
+    struct script script = { replies, 2, 0, NULL };
+    struct sim sim;
+    sim_init(&sim, slack);
+    use(&sim, &script);
+    sim_fire(&sim, "id=A");
+    sim_run(&sim, SECOND);
+    sim_fire(&sim, "id=B");
+    sim_run(&sim, SECOND);
+    sim_restart(&sim);
+    sim_run(&sim, 9 * MINUTE);
+    assert_int_equal(sim.sent_count, 1);
+    sim_run(&sim, 2 * MINUTE);
+    assert_int_equal(sim.sent_count, 3);
+    assert_int_equal(sim.sent[1].at_ms - SIM_START_MS, 10 * MINUTE);
+    sim_finish(&sim);
+}
+
 /* A storm of 429s: paced probes, everything arrives once, in order. */
 static void test_rate_limit_storm(void **state) {
     (void)state;
@@ -600,6 +622,34 @@ static void test_secrets_from_files(void **state) {
     sim_finish(&sim);
 }
 
+/* A message that would be too large tells as much as fits. */
+static void test_huge_group(void **state) {
+    (void)state;
+    struct sim sim;
+    sim_init(&sim, "route: {receiver: hook, group_by: [alertname], group_wait: 0s}\n"
+                   "receivers: [{name: hook, webhook_configs: [{url: 'http://hook.example/'}]}]\n");
+    struct buf annotation;
+    buf_init(&annotation, 1 << 20);
+    buf_cstr(&annotation, "description=");
+    for (size_t i = 0; i < 40000; i++) {
+        buf_putc(&annotation, 'x');
+    }
+    for (int i = 0; i < 1500; i++) {
+        char labels[64];
+        (void)snprintf(labels, sizeof(labels), "alertname=X,id=%d", i);
+        sim_alert(&sim, &(struct sim_alert){ .labels = labels,
+                                             .annotations = buf_as_str(&annotation).ptr,
+                                             .starts_ms = SIM_START_MS });
+    }
+    sim_run(&sim, SECOND);
+    assert_int_equal(sim.sent_count, 1);
+    assert_int_equal(dead_letters(&sim, NULL), 0);
+    assert_true(strlen(sim.sent[0].body) < (16u << 20));
+    assert_non_null(strstr(sim.sent[0].body, "\"truncatedAlerts\":750"));
+    buf_finish(&annotation);
+    sim_finish(&sim);
+}
+
 static void test_app_token(void **state) {
     (void)state;
     struct sim sim;
@@ -633,6 +683,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_retry_with_backoff),
         cmocka_unit_test(test_retry_after),
+        cmocka_unit_test(test_retry_after_survives_restart),
         cmocka_unit_test(test_rate_limit_storm),
         cmocka_unit_test(test_connection_cut_is_counted),
         cmocka_unit_test(test_gives_up_after_a_day),
@@ -651,6 +702,7 @@ int main(void) {
         cmocka_unit_test(test_digest_in_order),
         cmocka_unit_test(test_removed_receiver),
         cmocka_unit_test(test_secrets_from_files),
+        cmocka_unit_test(test_huge_group),
         cmocka_unit_test(test_app_token),
         cmocka_unit_test(test_check_receiver),
     };

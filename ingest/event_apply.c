@@ -177,8 +177,9 @@ static void worker_renew(struct events *events,
         job->live_count++;
         worker_touch(events, worker);
     }
-    if (job->state != INGEST_JOB_UP) {
+    if (job->state != INGEST_JOB_UP || job->retire_ms != 0) {
         job->state = INGEST_JOB_UP;
+        job->retire_ms = 0;
         job->is_dirty = true;
     }
     if (now_ms - worker->written_ms >= HEARD_WRITE_MS) {
@@ -186,7 +187,11 @@ static void worker_renew(struct events *events,
     }
 }
 
-static void worker_goodbye(struct events *events, struct job *job, struct worker *worker) {
+static void worker_goodbye(struct events *events,
+                           struct job *job,
+                           struct worker *worker,
+                           int64_t now_ms) {
+    int64_t interval_ms = worker == NULL ? events->options.beat_ms : worker->interval_ms;
     if (worker != NULL) {
         if (worker->state == WORKER_LIVE) {
             assert(job->live_count > 0);
@@ -198,6 +203,7 @@ static void worker_goodbye(struct events *events, struct job *job, struct worker
     bool had_lease = job->state == INGEST_JOB_UP || job->state == INGEST_JOB_DOWN;
     if (job->live_count == 0 && had_lease) {
         job->state = INGEST_JOB_GONE;
+        job->retire_ms = now_ms + LEASE_INTERVALS * interval_ms;
         job->is_dirty = true;
     }
 }
@@ -244,7 +250,7 @@ static void state_apply(struct events *events,
                         int64_t now_ms) {
     struct worker *worker = worker_get(events, event->app, event->job, event->worker);
     if (event->kind == EVENT_BEAT && event->numbers[EVENT_GOODBYE] == 1) {
-        worker_goodbye(events, job, worker);
+        worker_goodbye(events, job, worker, now_ms);
         return;
     }
     if (worker == NULL) {

@@ -183,6 +183,7 @@ enum {
 enum {
     JOB_HEARD_MS = 1,
     JOB_STATE = 2,
+    JOB_RETIRE_MS = 3,
 };
 
 static void worker_write(const struct worker *worker, struct kv_batch *batch) {
@@ -213,6 +214,7 @@ void row_write_job(const struct job *job, struct kv_batch *batch) {
     buf_init(&row, ROW_BYTES_MAX);
     pb_put_uint(&row, JOB_HEARD_MS, (uint64_t)job->heard_ms);
     pb_put_uint(&row, JOB_STATE, job->state);
+    pb_put_uint(&row, JOB_RETIRE_MS, (uint64_t)job->retire_ms);
     char key[512];
     batch->put(batch, KV_LEASE, prefixed_key(KEY_JOB, str_from(job->name), key), buf_as_str(&row));
 }
@@ -268,12 +270,14 @@ static bool worker_load(struct events *events, struct str name, struct str bytes
 static bool job_load(struct events *events, struct str name, struct str bytes) {
     uint64_t heard_ms = 0;
     uint64_t state = INGEST_JOB_EVENTS;
+    uint64_t retire_ms = 0;
     struct pb_reader reader = pb_reader_init(bytes);
     struct pb_field field;
     while (pb_next(&reader, &field)) {
         switch (field.number) {
         case JOB_HEARD_MS: heard_ms = field.value; break;
         case JOB_STATE: state = field.value; break;
+        case JOB_RETIRE_MS: retire_ms = field.value; break;
         default: break;
         }
     }
@@ -282,6 +286,7 @@ static bool job_load(struct events *events, struct str name, struct str bytes) {
     }
     struct job *job = job_create(events, name);
     job->heard_ms = (int64_t)heard_ms;
+    job->retire_ms = (int64_t)retire_ms;
     job->written_ms = job->heard_ms;
     job->state = (enum ingest_job_state)state;
     return true;

@@ -269,6 +269,11 @@ static void jobs_sample(struct point *point) {
     void *value;
     while (map_next(&events->jobs, &cursor, &key, &value)) {
         struct job *job = value;
+        if (job->retire_ms != 0 && point->now_ms >= job->retire_ms) {
+            aggregates_retire(point, str_from(job->name), true);
+            job->retire_ms = 0;
+            job->is_dirty = true;
+        }
         struct label items[] = { { STR("job"), str_from(job->name) } };
         struct labels common = { .items = items, .count = 1 };
         switch (job->state) {
@@ -276,7 +281,6 @@ static void jobs_sample(struct point *point) {
         case INGEST_JOB_DOWN: sampler_put(&events->sampler, STR("up"), NULL, common, 0); break;
         case INGEST_JOB_GONE:
             up_end(point, job);
-            aggregates_retire(point, str_from(job->name), true);
             job->state = INGEST_JOB_EVENTS;
             job->is_dirty = true;
             break;

@@ -19,6 +19,9 @@
  * Job states (transitions in brackets): EVENTS, DOWN, GONE -> UP [worker_renew]; UP -> DOWN
  * [leases_expire]; UP, DOWN -> GONE [worker_goodbye]; GONE -> EVENTS [jobs_sample, in the commit
  * that holds the stale marker of `up`]; any -> forgotten [jobs_forget].
+ *
+ * The gauges of a job outlive its last goodbye by a lease: workers that restart may all be away for
+ * a moment, which must not end what is known, and alerted on, about a provider.
  */
 #pragma once
 
@@ -86,6 +89,7 @@ struct job {
     enum ingest_job_state state;
     int64_t heard_ms;
     int64_t written_ms;  /* heard_ms of the row */
+    int64_t retire_ms;   /* after the last goodbye: when its gauges end; 0 = they do not */
     uint64_t live_count; /* workers */
     bool is_dirty;
 };

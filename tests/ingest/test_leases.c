@@ -303,13 +303,36 @@ static void test_goodbye_ends_the_gauges_of_the_job(void **state) {
     door_run(f, 5000);
     beat(f, "w", ",\"goodbye\":true");
     door_run(f, 10000);
-    static const char *const gone[] = { "a_active_agents", "a_workers", "a_llm_provider_available",
-                                        "a_last_event_timestamp_seconds" };
-    for (size_t i = 0; i < ARRAY_LEN(gone); i++) {
-        assert_non_null(strstr(samples_of(f, gone[i]), " 10:stale\n"));
+    /* What is summed over workers ends at once; what is known about the provider a lease later. */
+    static const char *const at_once[] = { "a_active_agents", "a_workers" };
+    for (size_t i = 0; i < ARRAY_LEN(at_once); i++) {
+        assert_non_null(strstr(samples_of(f, at_once[i]), " 10:stale\n"));
+    }
+    static const char *const later[] = { "a_llm_provider_available",
+                                         "a_last_event_timestamp_seconds" };
+    door_reopen(f);
+    door_run(f, 45000);
+    for (size_t i = 0; i < ARRAY_LEN(later); i++) {
+        assert_null(strstr(samples_of(f, later[i]), " 10:stale"));
+        assert_non_null(strstr(samples_of(f, later[i]), ":stale\n"));
     }
     assert_non_null(strstr(newest_of(f, "a_llm_calls_total"), "} 1\n"));
     assert_non_null(strstr(newest_of(f, "a_cpu_usage_seconds"), "} 3\n"));
+}
+
+static void test_gauges_survive_workers_that_all_restart(void **state) {
+    struct door_fixture *f = *state;
+    beat(f, "w1", "");
+    post_events(f,
+                "{\"kind\":\"llm\",\"app\":\"a\",\"job\":\"j\",\"provider\":\"P\",\"model\":\"m\","
+                "\"outcome\":\"error\",\"n\":3,\"id\":\"1\"}\n");
+    door_run(f, 5000);
+    beat(f, "w1", ",\"goodbye\":true");
+    door_run(f, 10000);
+    beat(f, "w2", "");
+    door_run(f, 120000);
+    assert_null(strstr(samples_of(f, "a_llm_provider_available"), "stale"));
+    assert_non_null(strstr(newest_of(f, "a_llm_provider_available"), "} 0\n"));
 }
 
 int main(void) {
@@ -319,6 +342,7 @@ int main(void) {
         TEST(test_interval_is_the_workers),
         TEST(test_one_of_four_workers_restarts),
         TEST(test_last_goodbye_makes_up_stale),
+        TEST(test_gauges_survive_workers_that_all_restart),
         TEST(test_goodbye_survives_a_restart_before_it_was_sampled),
         TEST(test_goodbye_of_a_job_that_is_down),
         TEST(test_stragglers_do_not_undo_a_goodbye),

@@ -61,16 +61,10 @@ def engines(port, directory):
 
 
 def version_of(command):
-    for flag in ("version", "--version", "-version"):
-        try:
-            out = subprocess.run([command[0], flag], capture_output=True, text=True, timeout=10,
-                                 check=False)
-        except (OSError, subprocess.TimeoutExpired):
-            continue
-        text = (out.stdout + out.stderr).strip()
-        if out.returncode == 0 and text:
-            return text.splitlines()[0]
-    return "unknown version"
+    out = subprocess.run([command[0], "--version"], capture_output=True, text=True, timeout=10,
+                         check=False)
+    text = (out.stdout + out.stderr).strip()
+    return text.splitlines()[0] if text else "unknown version"
 
 
 def wait_ready(port, path, process):

@@ -64,7 +64,12 @@ def version_of(command):
     out = subprocess.run([command[0], "--version"], capture_output=True, text=True, timeout=10,
                          check=False)
     text = (out.stdout + out.stderr).strip()
-    return text.splitlines()[0] if text else "unknown version"
+    if text:
+        return text.splitlines()[0]
+    package = subprocess.run(["dpkg-query", "-S", os.path.realpath(command[0])],
+                             capture_output=True, text=True, check=False).stdout.split(":")[0]
+    out = subprocess.run(["dpkg-query", "-W", package], capture_output=True, text=True, check=False)
+    return out.stdout.strip().replace("\t", " ") or "unknown version"
 
 
 def wait_ready(port, path, process):

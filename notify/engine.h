@@ -73,7 +73,8 @@ struct integration_metrics {
 struct integration {
     const struct integration_config *config;
     char *id;
-    struct pacer *pacer; /* NULL = none */
+    struct pacer *pacer;     /* NULL = none */
+    uint32_t inflight_count; /* over all its channels */
     int64_t last_success_ms;
     int64_t last_failure_ms;
     int64_t failing_since_ms; /* 0 = the last attempt succeeded, or none was made */

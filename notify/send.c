@@ -14,6 +14,7 @@ enum {
     MAIL_TIMEOUT_MS = 60 * 1000,
     RESPONSE_BYTES_MAX = 64 * 1024,
     WEBHOOK_INFLIGHT_MAX = 4,
+    INTEGRATION_INFLIGHT_MAX = 4, /* mails to many recipients share one server */
     PAYLOAD_BYTES_MAX = 2 * MESSAGE_BODY_BYTES_MAX,
 };
 
@@ -36,6 +37,7 @@ static void start_row(struct notify *notify, struct outbox_row *row, int64_t now
         metric_inc(channel->integration->metrics.retried);
     }
     channel->inflight_count++;
+    channel->integration->inflight_count++;
     notify->inflight_count++;
     if (pacer != NULL) {
         pacer->next_ms = now_ms + SLACK_PACE_MS;
@@ -65,7 +67,8 @@ static int64_t start_channel(struct notify *notify, struct channel *channel, int
     }
     const struct pacer *pacer = channel->integration->pacer;
     for (;;) {
-        if (channel->head == NULL || channel->inflight_count >= inflight_max(channel)) {
+        if (channel->head == NULL || channel->inflight_count >= inflight_max(channel) ||
+            channel->integration->inflight_count >= INTEGRATION_INFLIGHT_MAX) {
             return INT64_MAX; /* a new row or a completion wakes us */
         }
         if (channel->not_before_ms > now_ms) {
@@ -381,6 +384,10 @@ static void absorb(struct notify *notify, const struct transfer *transfer, int64
     const struct verdict *verdict = &transfer->verdict;
     assert(row->channel->inflight_count > 0 && notify->inflight_count > 0);
     row->channel->inflight_count--;
+    struct integration *integration = row->channel->integration;
+    if (integration != NULL && integration->inflight_count > 0) { /* 0: made anew by a reload */
+        integration->inflight_count--;
+    }
     notify->inflight_count--;
     switch (verdict->outcome) {
     case OUTCOME_ACCEPTED:

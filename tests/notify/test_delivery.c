@@ -441,6 +441,27 @@ static void test_one_refused_recipient(void **state) {
     sim_finish(&sim);
 }
 
+static void test_many_recipients(void **state) {
+    (void)state;
+    struct sim sim; /* at most four connections to one mail server at a time */
+    sim_init(&sim, "global: {smtp_smarthost: 'mail.example:25', smtp_from: t@s.example}\n"
+                   "route: {receiver: ops, group_wait: 0s}\n"
+                   "receivers:\n"
+                   "  - name: ops\n"
+                   "    email_configs: [{to: 'a@x.y, b@x.y, c@x.y, d@x.y, e@x.y, f@x.y'}]\n");
+    sim.is_holding = true;
+    sim_fire(&sim, "id=A");
+    sim_run(&sim, SECOND);
+    assert_int_equal(sim.pending_count, 4);
+    sim_release(&sim, (struct reply){ .status = 250, .body = "ok" });
+    sim_run(&sim, SECOND);
+    assert_int_equal(sim.pending_count, 2);
+    sim_release(&sim, (struct reply){ .status = 250, .body = "ok" });
+    sim_run(&sim, SECOND);
+    assert_int_equal(kv_memory_count(sim.memory, KV_OUTBOX), 0);
+    sim_finish(&sim);
+}
+
 static void test_greylisting(void **state) {
     (void)state;
     static const struct reply replies[] = { { .status = 451, .body = "451 greylisted" },
@@ -695,6 +716,7 @@ int main(void) {
         cmocka_unit_test(test_hanging_receiver_delays_no_other),
         cmocka_unit_test(test_slack_pace),
         cmocka_unit_test(test_one_refused_recipient),
+        cmocka_unit_test(test_many_recipients),
         cmocka_unit_test(test_greylisting),
         cmocka_unit_test(test_mail_transfer),
         cmocka_unit_test(test_bad_recipient_is_a_dead_letter),

@@ -24,7 +24,8 @@ static void options_fill(struct ingest_event_options *options) {
     default_i64(&options->step_ms, 5 * second_ms);
     default_i64(&options->dedup_window_ms, 24 * 3600 * second_ms);
     default_u64(&options->dedup_marks_max, 2000000);
-    default_i64(&options->late_ms_max, 3600 * second_ms);
+    int64_t window_ms = options->dedup_window_ms;
+    default_i64(&options->late_ms_max, window_ms < 3600 * second_ms ? window_ms : 3600 * second_ms);
     default_i64(&options->future_ms_max, 600 * second_ms);
     default_i64(&options->beat_ms, 15 * second_ms);
     default_i64(&options->forget_ms, 7 * 24 * 3600 * second_ms);

@@ -44,7 +44,7 @@ struct ingest_event_options {
     int64_t step_ms;           /* distance of the samples written from live aggregates: 5 s */
     int64_t dedup_window_ms;   /* how long ids are remembered: 24 h */
     uint64_t dedup_marks_max;  /* ids remembered at most, oldest go first: 2,000,000 */
-    int64_t late_ms_max;       /* older `ts` are refused: 1 h; at most dedup_window_ms */
+    int64_t late_ms_max;       /* older `ts` are refused: 1 h, at most dedup_window_ms */
     int64_t future_ms_max;     /* `ts` further ahead are refused: 10 min */
     int64_t beat_ms;           /* beat interval of workers that do not state theirs: 15 s */
     int64_t forget_ms;         /* a job silent this long is forgotten, its series go stale: 7 d */

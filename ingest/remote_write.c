@@ -1,6 +1,6 @@
 /*
- * POST /api/v1/write, remote write 1.0: the body is decoded and checked whole, then appended. Labels
- * are looked at only for series this process has not met in that spelling.
+ * POST /api/v1/write, remote write 1.0: the body is decoded and checked whole, then appended.
+ * Labels are looked at only for series this process has not met in that spelling.
  */
 #include <assert.h>
 

@@ -1,4 +1,4 @@
-/* Event bodies from bytes: whatever is posted settles with a sensible result, and can be sampled. */
+/* Event bodies from bytes: whatever is posted settles with a sensible result and can be sampled. */
 #include "tests/ingest/fuzz_store.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

@@ -336,11 +336,14 @@ bool api_select(struct tsdb_querier *querier,
                             &found, &found_count, err)) {
             return false;
         }
+        if (found_count == 0) {
+            continue;
+        }
         all = arena_vec_grow(arena, all, &cap, count + found_count, sizeof(*all));
         memcpy(all + count, found, found_count * sizeof(*all));
         count += found_count;
     }
-    if (selectors->count > 1) {
+    if (selectors->count > 1 && count > 0) {
         qsort(all, count, sizeof(*all), compare_views);
         size_t kept = 0;
         for (size_t i = 0; i < count; i++) {

@@ -42,6 +42,7 @@ struct web {
     struct regex *cors;
     int listen_fd;
     int64_t look_every_ms; /* at deadlines; a test may ask for more before web_start() */
+    _Atomic uint64_t look_count;
 
     struct MHD_Daemon *daemon;
     struct queue *queue; /* of struct web_request, to the workers */

@@ -188,6 +188,7 @@ static void shut_expired(struct web *web, int64_t *next_look_ns) {
         }
     }
     pthread_mutex_unlock(&web->connections_mu);
+    web->look_count++;
 }
 
 /* ---- clients that went away ---- */

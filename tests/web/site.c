@@ -86,6 +86,10 @@ void site_open(struct site *site) {
         fail_msg("%s", err.msg);
     }
     site->web->look_every_ms = SITE_LOOK_EVERY_MS;
+    if (site->send_buffer_bytes > 0) { /* accepted sockets inherit it */
+        setsockopt(site->web->listen_fd, SOL_SOCKET, SO_SNDBUF, &site->send_buffer_bytes,
+                   sizeof(int));
+    }
     if (!web_start(site->web, &err)) {
         fail_msg("%s", err.msg);
     }
@@ -164,6 +168,14 @@ void site_wait_active(struct site *site, int count) {
         poll(NULL, 0, 5);
     }
     fail_msg("never %d requests at once but %d", count, (int)site->web->active_count);
+}
+
+void site_wait_look(struct site *site) {
+    uint64_t seen = site->web->look_count;
+    for (int64_t end_ms = real_ms() + TIMEOUT_S * 1000; site->web->look_count < seen + 2;) {
+        assert_true(real_ms() < end_ms);
+        poll(NULL, 0, 1);
+    }
 }
 
 /* ---- the client ---- */

@@ -22,6 +22,7 @@ struct site {
     struct ingest *ingest;
     struct web_options options; /* set between site_init and site_open */
     struct web *web;
+    int send_buffer_bytes;    /* of the server's sockets; 0 = the kernel's choice */
     int receive_buffer_bytes; /* of later clients; 0 = the kernel's choice */
 };
 
@@ -38,6 +39,9 @@ double site_metric(struct site *site, const char *name);
 void site_wait_metric(struct site *site, const char *name, double at_least);
 /* Poll /health until that many requests are under way, itself included. */
 void site_wait_active(struct site *site, int count);
+
+/* Until the server has once more looked at all its connections. */
+void site_wait_look(struct site *site);
 
 /* ---- client ---- */
 

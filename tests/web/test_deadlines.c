@@ -3,7 +3,6 @@
  * test's, so that a minute is a call; what moves bytes is real.
  */
 #include <inttypes.h>
-#include <poll.h>
 #include <stdio.h>
 #include <sys/socket.h>
 
@@ -28,12 +27,6 @@ static void pass(struct site *site, int64_t seconds) {
     fake_clock_advance(&site->store.clock, seconds * 1000);
 }
 
-/* Two looks of the server, seen from outside. */
-static void let_it_look(int fd) {
-    struct pollfd poller = { .fd = fd, .events = POLLIN };
-    (void)poll(&poller, 1, (int)(3 * SITE_LOOK_EVERY_MS * patience));
-}
-
 static void get_one(int fd) {
     struct reply reply;
     assert_true(client_send_text(fd, GET("/-/healthy")));
@@ -49,7 +42,7 @@ static void test_header(void **state) {
     int good = client_open(site);
     get_one(good);
     assert_true(client_send_text(slow, "GET /-/healthy HTTP/1.1\r\nHost: a\r\n"));
-    let_it_look(slow);
+    site_wait_look(site);
     for (int i = 0; i < 3; i++) { /* progress does not help */
         pass(site, 3);
         assert_true(client_send_text(slow, "X: y\r\n"));
@@ -70,17 +63,17 @@ static void test_keep_alive(void **state) {
     int slow = client_open(site);
     get_one(idle);
     get_one(slow);
-    let_it_look(idle);
+    site_wait_look(site);
     pass(site, 60);
     get_one(idle);
     get_one(slow);
-    let_it_look(idle);
+    site_wait_look(site);
     assert_true(client_send_text(slow, "GET /-/hea")); /* not yet a request line */
-    let_it_look(idle);
+    site_wait_look(site);
     pass(site, 11);
     assert_true(client_is_closed(slow, 10000));
     get_one(idle);
-    let_it_look(idle);
+    site_wait_look(site);
     pass(site, 119);
     assert_false(client_is_closed(idle, 150));
     pass(site, 2);
@@ -114,7 +107,7 @@ static void test_body_pace(void **state) {
     struct site *site = *state;
     int fd = client_open(site);
     assert_true(client_send_text(fd, upload));
-    let_it_look(fd);
+    site_wait_look(site);
     pass(site, 13);
     assert_true(client_send_text(fd, "a few bytes"));
     assert_false(client_is_closed(fd, 150));
@@ -151,16 +144,16 @@ static void test_stalled_reader(void **state) {
     assert_true(client_send_text(slow, target));
     char bytes[64 << 10];
     assert_true(recv(stalled, bytes, 1000, 0) > 0);
-    let_it_look(-1);
+    site_wait_look(site);
     for (int i = 0; i < 4; i++) { /* twice the least pace, for as long as it likes */
         for (size_t got = 0; got < sizeof(bytes);) {
             ssize_t len = recv(slow, bytes, sizeof(bytes) - got, 0);
             assert_true(len > 0);
             got += (size_t)len;
         }
-        let_it_look(-1);
+        site_wait_look(site);
         pass(site, 26);
-        let_it_look(-1);
+        site_wait_look(site);
     }
     site_wait_active(site, 2); /* the stalled one is gone, the slow one goes on */
     client_close(stalled);

@@ -6,6 +6,8 @@
 void door_init(struct door_fixture *f) {
     memset(f, 0, sizeof(*f));
     fixture_init(&f->store);
+    pthread_mutex_init(&f->mu, NULL);
+    pthread_cond_init(&f->cond, NULL);
     f->options.self_interval_ms = -1;
     f->options.host_interval_ms = -1;
 }
@@ -57,6 +59,7 @@ void door_run(struct door_fixture *f, int64_t duration_ms) {
 
 void door_done(void *ctx, const struct ingest_result *result) {
     struct door_fixture *f = ctx;
+    pthread_mutex_lock(&f->mu);
     f->err = result->err;
     f->accepted = result->accepted;
     f->duplicates = result->duplicates;
@@ -67,6 +70,18 @@ void door_done(void *ctx, const struct ingest_result *result) {
     snprintf(f->json, sizeof(f->json), "%.*s", (int)json.len, json.ptr);
     buf_finish(&json);
     f->done_count++;
+    pthread_cond_signal(&f->cond);
+    pthread_mutex_unlock(&f->mu);
+}
+
+void door_wait(struct door_fixture *f) {
+    pthread_mutex_lock(&f->mu);
+    while (f->done_count == 0) {
+        pthread_cond_wait(&f->cond, &f->mu);
+    }
+    assert_int_equal(f->done_count, 1);
+    f->done_count = 0;
+    pthread_mutex_unlock(&f->mu);
 }
 
 void post_events_with_key(struct door_fixture *f, const char *lines, const char *key) {
@@ -76,9 +91,8 @@ void post_events_with_key(struct door_fixture *f, const char *lines, const char 
         .content_type = STR("application/x-ndjson"),
         .idempotency_key = str_from(key),
     };
-    size_t before = f->done_count;
     ingest_events(f->ingest, &body, door_done, f);
-    assert_int_equal(f->done_count, before + 1);
+    door_wait(f);
 }
 
 void post_events(struct door_fixture *f, const char *lines) {

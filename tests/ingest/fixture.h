@@ -4,6 +4,8 @@
  */
 #pragma once
 
+#include <pthread.h>
+
 #include "ingest/ingest.h"
 #include "tests/tsdb/fixture.h"
 #include "tests/unit.h"
@@ -13,7 +15,9 @@ struct door_fixture {
     struct metric_registry *metrics;
     struct ingest_options options;
     struct ingest *ingest;
-    /* the last result */
+    /* the last result; written on the thread that settles, read after door_wait() */
+    pthread_mutex_t mu;
+    pthread_cond_t cond;
     struct err err;
     uint64_t accepted;
     uint64_t duplicates;
@@ -36,6 +40,8 @@ void door_run(struct door_fixture *f, int64_t duration_ms);
 
 /* An ingest_done_fn that keeps the result in the fixture given as ctx. */
 void door_done(void *ctx, const struct ingest_result *result);
+/* Wait for one result since the last door_wait(). */
+void door_wait(struct door_fixture *f);
 void post_events(struct door_fixture *f, const char *lines);
 void post_events_with_key(struct door_fixture *f, const char *lines, const char *key);
 

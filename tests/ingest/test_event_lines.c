@@ -266,18 +266,22 @@ static void test_encodings(void **state) {
     gzip_encode(STR(GOOD), &zipped);
     struct ingest_body body = { .bytes = buf_as_str(&zipped), .encoding = STR("gzip") };
     ingest_events(f->ingest, &body, door_done, f);
+    door_wait(f);
     assert_int_equal(f->accepted, 1);
     body.encoding = STR("br");
     ingest_events(f->ingest, &body, door_done, f);
+    door_wait(f);
     assert_int_equal(f->err.code, ERR_INVALID);
     body.encoding = STR("gzip");
     body.bytes.len -= 4;
     ingest_events(f->ingest, &body, door_done, f);
+    door_wait(f);
     assert_int_equal(f->err.code, ERR_INVALID);
     /* 5 bytes that claim to be 4 GiB. */
     body.encoding = STR("snappy");
     body.bytes = STR("\xff\xff\xff\xff\x0f");
     ingest_events(f->ingest, &body, door_done, f);
+    door_wait(f);
     assert_int_equal(f->err.code, ERR_LIMIT);
     buf_finish(&zipped);
 }

@@ -427,8 +427,8 @@ static void test_request_headers(void **state) {
     round_trip(f);
     static const char *const expected[] = {
         "GET /metrics HTTP/1.1\r\n",
-        "\r\nAccept: application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,"
-        "text/plain;version=0.0.4;q=0.5,*/*;q=0.4\r\n",
+        ("\r\nAccept: application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,"
+         "text/plain;version=0.0.4;q=0.5,*/*;q=0.4\r\n"),
         "\r\nAuthorization: Token s3cret\r\n",
         "\r\nX-Prometheus-Scrape-Timeout-Seconds: 0.5\r\n",
         "\r\nX-One: a\r\n",

@@ -177,10 +177,13 @@ static void test_stop_settles_what_was_accepted(void **state) {
     assert_int_equal(shared.accepted, EVENT_IDS);
     struct ingest_body body = { .bytes = STR("{\"kind\":\"beat\",\"app\":\"a\"}") };
     ingest_events(f->ingest, &body, door_done, f);
+    door_wait(f);
     assert_int_equal(f->err.code, ERR_UNAVAILABLE);
     ingest_import(f->ingest, &body, door_done, f);
+    door_wait(f);
     assert_int_equal(f->err.code, ERR_UNAVAILABLE);
     ingest_write(f->ingest, &body, door_done, f);
+    door_wait(f);
     assert_int_equal(f->err.code, ERR_UNAVAILABLE);
     door_finish(f);
 }

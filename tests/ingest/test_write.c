@@ -87,15 +87,8 @@ static void post_bytes(struct door_fixture *f, struct str bytes) {
     buf_init(&packed, SIZE_MAX);
     snappy_block_encode(bytes, &packed);
     struct ingest_body body = { .bytes = buf_as_str(&packed), .encoding = STR("snappy") };
-    size_t before = f->done_count;
     ingest_write(f->ingest, &body, door_done, f);
-    /* The verdict comes from the committer: closing the door waits for it. */
-    struct err err = ERR_INIT;
-    if (f->done_count == before) {
-        ingest_destroy(f->ingest);
-        assert_true(ingest_create(&f->options, &f->ingest, &err));
-    }
-    assert_int_equal(f->done_count, before + 1);
+    door_wait(f);
     buf_finish(&packed);
 }
 
@@ -428,6 +421,7 @@ static void test_bad_snappy_and_bombs(void **state) {
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct ingest_body body = { .bytes = cases[i].bytes };
         ingest_write(f->ingest, &body, door_done, f);
+        door_wait(f);
         if (f->err.code != cases[i].code) {
             fail_msg("case %zu: %d %s", i, (int)f->err.code, f->err.msg);
         }

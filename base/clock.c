@@ -99,7 +99,8 @@ int64_t civil_to_ms(const struct civil *civil) {
     int64_t days = days_from_civil(civil->year, civil->month, civil->day);
     int64_t of_day =
         ((civil->hour * INT64_C(60) + civil->minute) * 60 + civil->second) * 1000 + civil->ms;
-    return days * ms_per_day + of_day;
+    /* The first day of int64 begins before INT64_MIN: the sum fits where the product does not. */
+    return (int64_t)((uint64_t)days * (uint64_t)ms_per_day + (uint64_t)of_day);
 }
 
 static char *put_number(char *at, int value, int width, char after) {

@@ -9,7 +9,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 build_packages="gcc g++ make meson ninja-build pkg-config liblmdb-dev libmicrohttpd-dev
  libsnappy-dev libyaml-dev libcurl4-gnutls-dev libgnutls28-dev libprotobuf-c-dev
  protobuf-c-compiler libre2-dev libsimdjson-dev libxxhash-dev libzstd-dev zlib1g-dev
- libdeflate-dev libcmocka-dev ca-certificates git"
+ libdeflate-dev libcmocka-dev ca-certificates tzdata git"
 test_packages="clang clang-format libclang-rt-14-dev python3 python3-venv curl strace prometheus
  prometheus-alertmanager victoria-metrics"
 

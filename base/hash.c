@@ -119,6 +119,13 @@ void hash_sha256_hex(struct str bytes, char out[65]) {
     out[64] = '\0';
 }
 
+void hash_md5(struct str bytes, uint8_t ret_digest[16]) {
+    int rc = gnutls_hash_fast(GNUTLS_DIG_MD5, bytes.ptr, bytes.len, ret_digest);
+    if (rc != 0) {
+        BUG("MD5 is not available: %s", gnutls_strerror(rc));
+    }
+}
+
 void random_bytes(void *out, size_t len) {
     unsigned char *at = out;
     while (len > 0) {

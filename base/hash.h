@@ -14,5 +14,8 @@ uint64_t hash_fnv1a(uint64_t hash, const void *bytes, size_t len); /* start: HAS
 /* SHA-256, lower-case hex. */
 void hash_sha256_hex(struct str bytes, char out[65]);
 
+/* MD5, only where upstream shards by it. */
+void hash_md5(struct str bytes, uint8_t ret_digest[16]);
+
 /* Cryptographically random bytes (getrandom). */
 void random_bytes(void *out, size_t len);

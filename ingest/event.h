@@ -72,6 +72,7 @@ struct event {
     struct str job;
     struct str worker; /* empty = not stated */
     struct str id;     /* empty = none */
+    bool has_time;     /* the sender stated `ts` */
     uint64_t weight;   /* how many things this line stands for */
     struct str texts[EVENT_TEXT_COUNT];
     double numbers[EVENT_NUMBER_COUNT];

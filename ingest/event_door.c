@@ -175,13 +175,20 @@ static bool body_check(struct events *events,
     return is_ok;
 }
 
-static bool needs_batch_mark(const struct request *request) {
+/*
+ * Lines without an id are known by their batch. A digest tells a batch from another only if its
+ * lines carry their time: without, the same body may as well be the same thing happening again.
+ */
+static bool needs_batch_mark(const struct request *request, bool has_key) {
+    bool has_unnamed = false;
+    bool has_untimed = false;
     for (size_t i = 0; i < request->count; i++) {
-        if (event_is_counting(&request->events[i]) && request->events[i].id.len == 0) {
-            return true;
-        }
+        const struct event *event = &request->events[i];
+        bool is_unnamed = event_is_counting(event) && event->id.len == 0;
+        has_unnamed |= is_unnamed;
+        has_untimed |= is_unnamed && !event->has_time;
     }
-    return false;
+    return has_unnamed && (has_key || !has_untimed);
 }
 
 static bool request_read(struct events *events,
@@ -199,7 +206,7 @@ static bool request_read(struct events *events,
         !body_check(events, request, buf_as_str(&decoded), err)) {
         return false;
     }
-    if (needs_batch_mark(request)) {
+    if (needs_batch_mark(request, body->idempotency_key.len > 0)) {
         char digest[65] = "";
         if (body->idempotency_key.len == 0) {
             hash_sha256_hex(buf_as_str(&decoded), digest);
@@ -282,7 +289,7 @@ static bool request_stage(struct events *events,
         }
         has_unnamed |= event_is_counting(event) && key.len == 0;
     }
-    if (has_unnamed) {
+    if (has_unnamed && batch_mark.len > 0) {
         marks_put(events, batch, batch_mark, now_ms);
     }
     return err->code == ERR_NONE;

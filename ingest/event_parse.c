@@ -484,6 +484,7 @@ bool event_parse(struct event_parser *parser,
         !time_check(parser, object, now_ms, ret_why, err)) {
         return false;
     }
+    event.has_time = member(object, "ts") != NULL;
     if (event.kind == EVENT_BEGIN && !begin_check(&event, err)) {
         return false;
     }

@@ -147,8 +147,9 @@ struct ingest_body {
  *            commit, the mark of the id. The sample is derived from it at the next step.
  * Idempotency  a counting line (request, llm, dependency, begin) with an id is counted once per
  *            app and id. Lines without id share the fate of their batch: known by its
- *            Idempotency-Key, else by the digest of the body. Beats and resources are states: the
- *            last one holds, however often it is sent.
+ *            Idempotency-Key, else by the digest of the body if each of them has a `ts`; without
+ *            id, key and ts a body that is sent again counts again. Beats and resources are
+ *            states: the last one holds, however often it is sent.
  */
 void ingest_events(struct ingest *ingest,
                    const struct ingest_body *body,

@@ -5,10 +5,10 @@
 #include <assert.h>
 #include <stddef.h>
 
+#include "base/hash.h"
 #include "base/mem.h"
 #include "base/regex.h"
 #include "ingest/ingest.h"
-#include "ingest/md5.h"
 
 #define DEFAULT_SEPARATOR   ";"
 #define DEFAULT_REGEX       "(.*)"
@@ -306,7 +306,7 @@ static void replace(const struct rule *rule, struct application *run) {
 
 static void hashmod(const struct rule *rule, struct application *run) {
     uint8_t digest[16];
-    md5(run->value, digest);
+    hash_md5(run->value, digest);
     uint64_t hash = 0;
     for (size_t i = 8; i < 16; i++) {
         hash = hash << 8 | digest[i];

@@ -236,6 +236,21 @@ static void test_batch_without_ids_counts_once(void **state) {
     assert_non_null(strstr(newest_of(f, "a_dependency_calls_total"), "} 5\n"));
 }
 
+static void test_body_without_ids_and_times_may_happen_again(void **state) {
+    struct door_fixture *f = *state;
+#define UNTIMED "{\"kind\":\"dependency\",\"app\":\"a\",\"name\":\"db\"}\n"
+    post_events(f, UNTIMED);
+    post_events(f, UNTIMED);
+    assert_int_equal(f->accepted, 1);
+    assert_int_equal(f->duplicates, 0);
+    post_events(f, UNNAMED UNTIMED);
+    post_events(f, UNNAMED UNTIMED);
+    assert_int_equal(f->accepted, 2);
+    post_events_with_key(f, UNTIMED, "k");
+    post_events_with_key(f, UNTIMED, "k");
+    assert_int_equal(f->duplicates, 1);
+}
+
 static void test_idempotency_key_names_a_batch(void **state) {
     struct door_fixture *f = *state;
     post_events_with_key(f, UNNAMED, "k1");
@@ -454,6 +469,7 @@ int main(void) {
         TEST(test_ids_count_once),
         TEST(test_ids_belong_to_their_app),
         TEST(test_batch_without_ids_counts_once),
+        TEST(test_body_without_ids_and_times_may_happen_again),
         TEST(test_idempotency_key_names_a_batch),
         TEST(test_ids_expire_with_the_window),
         TEST(test_marks_are_bounded),

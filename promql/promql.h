@@ -62,6 +62,9 @@ void promql_print(const struct promql_expr *expr, struct buf *out);
 /* Upstream's Prettify: multi-line from 100 columns on. */
 void promql_prettify(const struct promql_expr *expr, struct buf *out);
 
+/* The tree as JSON, as upstream's /api/v1/parse_query shows it. */
+void promql_tree(const struct promql_expr *expr, struct buf *out);
+
 /* A bare series selector ("metric{a=\"b\"}"), as match[] takes it. Matchers are heap-owned: finish
  * each and mem_free the array. */
 WARN_UNUSED bool promql_parse_selector(struct str text,

@@ -234,19 +234,19 @@ void api_parse_query(struct web_request *request) {
     if (!parse_expression(request, &expr)) {
         return;
     }
-    struct buf text;
-    buf_init(&text, 1u << 20);
-    promql_print(expr, &text);
+    struct buf tree;
+    buf_init(&tree, 16u << 20);
+    promql_tree(expr, &tree);
     struct json_writer json;
     web_json_open(request, &json);
-    json_object(&json);
-    json_key(&json, "type");
-    json_cstr(&json, promql_type_to_api(promql_expr_type(expr)));
-    json_key(&json, "query");
-    json_str(&json, buf_as_str(&text));
-    json_object_end(&json);
+    json_raw(&json, buf_as_str(&tree));
     web_json_close(request, &json);
-    buf_finish(&text);
+    if (tree.is_over) {
+        struct err err = ERR_INIT;
+        err_set(&err, ERR_LIMIT, "the tree is larger than %zu bytes", tree.bytes_max);
+        web_reply_error(request, &err);
+    }
+    buf_finish(&tree);
     promql_expr_finish(expr);
 }
 

@@ -204,6 +204,36 @@ static void test_expressions(void **state) {
     static const struct answer answers[] = {
         { "/api/v1/format_query?query=sum(up)by(job)", 200, OK("\"sum by (job) (up)\"") },
         { "/api/v1/format_query?query=sum(", 400, "…invalid parameter \\\"query\\\": 1:5" },
+#define SELECTOR(type, name)                                                                \
+    "{\"type\":\"" type "\",\"name\":\"" name "\",\"matchers\":[{\"type\":\"=\",\"name\":"  \
+    "\"__name__\",\"value\":\"" name "\"}],\"offset\":0,\"offsetExpr\":null,\"timestamp\":" \
+    "null,\"startOrEnd\":null,\"anchored\":false,\"smoothed\":false"
+        { "/api/v1/parse_query?query=up", 200, OK(SELECTOR("vectorSelector", "up") "}") },
+        { "/api/v1/parse_query?query=sum+by(a)(rate(x[5m]))", 200,
+          OK("{\"type\":\"aggregation\",\"op\":\"sum\",\"expr\":{\"type\":\"call\",\"func\":"
+             "{\"name\":\"rate\",\"argTypes\":[\"matrix\"],\"variadic\":0,\"returnType\":"
+             "\"vector\"},\"args\":[" SELECTOR(
+                 "matrixSelector",
+                 "x") ",\"range\":300000,"
+                      "\"rangeExpr\":null}]},\"param\":null,\"grouping\":[\"a\"],\"without\":false}") },
+        { "/api/v1/parse_query?query=a+*+on(b)+group_left(c)+d", 200,
+          OK("{\"type\":\"binaryExpr\",\"op\":\"*\",\"lhs\":" SELECTOR("vectorSelector", "a") "},\"rhs\":" SELECTOR(
+              "vectorSelector",
+              "d") "},\"matching\":{\"card\":"
+                   "\"many-to-one\",\"labels\":[\"b\"],\"on\":true,\"include\":[\"c\"],"
+                   "\"fillValues\":{\"lhs\":null,\"rhs\":null}},\"bool\":false}") },
+        { "/api/v1/parse_query?query=(1+%3E+bool+2e21)", 200,
+          OK("{\"type\":\"parenExpr\",\"expr\":{\"type\":\"binaryExpr\",\"op\":\">\",\"lhs\":"
+             "{\"type\":\"numberLiteral\",\"val\":\"1\"},\"rhs\":{\"type\":\"numberLiteral\","
+             "\"val\":\"2000000000000000000000\"},\"matching\":null,\"bool\":true}}") },
+        { "/api/v1/parse_query?query=-a[1h:5m]+offset+1m+@+end()", 400, "…parse error" },
+        { "/api/v1/parse_query?query=max_over_time(a[1h:5m]+offset+1m+@+end())", 200,
+          "…,\"range\":3600000,\"rangeExpr\":null,\"step\":300000,\"stepExpr\":null,\"offset\":60000,"
+          "\"offsetExpr\":null,\"timestamp\":null,\"startOrEnd\":\"end\"}" },
+        { "/api/v1/parse_query?query=-up+@+4", 200, "…{\"type\":\"unaryExpr\",\"op\":\"-\"," },
+        { "/api/v1/parse_query?query=%22a%5C%22%22", 200,
+          OK("{\"type\":\"stringLiteral\",\"val\":\"a\\\"\"}") },
+        { "/api/v1/parse_query?query=(", 400, "…parse error" },
         { "/api/v1/query_exemplars?query=up&start=0&end=1", 200, OK("[]") },
         { "/api/v1/query_exemplars?query=sum(&start=0&end=1", 400, "…parse error" },
         { "/api/v1/query_exemplars?query=up&start=2&end=1", 400,

@@ -650,8 +650,8 @@ static void test_stop_waits(void **state) {
         int status = reply.status;
         bool will_close = str_eq_nocase(reply_header(&reply, "Connection"), STR("close"));
         reply_finish(&reply);
-        if (status == 503) {
-            assert_true(will_close);
+        assert_true(status == 200 || status == 503);
+        if (will_close) { /* a 200 when the stop came between the request and its reply */
             break;
         }
         assert_int_equal(status, 200);

@@ -18,20 +18,26 @@ enum {
 
 /* ---- running requests ---- */
 
+static struct web_pool *pool_of(struct web_request *request) {
+    bool is_query = request->route->place == WEB_QUERY;
+    return &request->web->pools[is_query ? WEB_POOL_QUERY : WEB_POOL_SERVICE];
+}
+
 static enum web_enqueued running_add(struct web_request *request, enum web_phase phase) {
     struct web *web = request->web;
+    struct web_pool *pool = pool_of(request);
     enum web_enqueued outcome = WEB_ENQUEUED;
     pthread_mutex_lock(&web->running_mu);
     if (web->is_closing || (phase == WEB_PHASE_QUEUED && web->is_stopping)) {
         outcome = WEB_STOPPING;
-    } else if (phase == WEB_PHASE_QUEUED && web->waiting_count == web->opts.queue_max) {
+    } else if (phase == WEB_PHASE_QUEUED && pool->waiting_count == pool->waiting_max) {
         outcome = WEB_QUEUE_FULL;
     } else {
         request->phase = phase;
         request->next_running = web->running;
         web->running = request;
         web->running_count++;
-        web->waiting_count += phase == WEB_PHASE_QUEUED;
+        pool->waiting_count += phase == WEB_PHASE_QUEUED;
         if (web->running_count == 1) {
             pthread_cond_signal(&web->watch_cond);
         }
@@ -41,7 +47,7 @@ static enum web_enqueued running_add(struct web_request *request, enum web_phase
 }
 
 enum web_enqueued web_request_enqueue(struct web_request *request, enum web_phase phase) {
-    struct web *web = request->web;
+    struct web_pool *pool = pool_of(request);
     enum web_enqueued outcome = running_add(request, phase);
     if (outcome != WEB_ENQUEUED) {
         return outcome;
@@ -49,9 +55,9 @@ enum web_enqueued web_request_enqueue(struct web_request *request, enum web_phas
     web_connection_enter(request, WEB_CONNECTION_BUSY);
     MHD_suspend_connection(request->connection);
     /* Room for every connection beside the waiting ones: a stream that began is never refused. */
-    if (!queue_try_push(web->queue, request)) {
-        BUG("the queue of %u + %u requests is full", web->opts.queue_max,
-            web->opts.connections_max);
+    if (!queue_try_push(pool->queue, request)) {
+        BUG("the queue of %u + %u requests is full", pool->waiting_max,
+            pool->web->opts.connections_max);
     }
     return WEB_ENQUEUED;
 }
@@ -75,28 +81,27 @@ void web_request_finish(struct web_request *request) {
 
 /* ---- workers ---- */
 
-static void serve(struct web_request *request) {
-    struct web *web = request->web;
-    pthread_mutex_lock(&web->running_mu);
-    web->waiting_count--;
-    pthread_mutex_unlock(&web->running_mu);
+static void serve(struct web_pool *pool, struct web_request *request) {
+    pthread_mutex_lock(&pool->web->running_mu);
+    pool->waiting_count--;
+    pthread_mutex_unlock(&pool->web->running_mu);
     enum web_place place = request->route->place;
     request->route->handle(request);
-    if (place == WEB_WORKER) { /* an async request may be gone by now */
+    if (place != WEB_ASYNC) { /* an async request may be gone by now */
         web_reply_pack(request);
         web_request_finish(request);
     }
 }
 
 void *web_worker_thread(void *ctx) {
-    struct web *web = ctx;
+    struct web_pool *pool = ctx;
     struct web_request *request;
-    while ((request = queue_pop_blocking(web->queue, -1)) != NULL) {
+    while ((request = queue_pop_blocking(pool->queue, -1)) != NULL) {
         if (request->phase == WEB_PHASE_STREAM) {
             web_stream_refill(request);
             web_request_finish(request);
         } else {
-            serve(request);
+            serve(pool, request);
         }
     }
     return NULL;

@@ -59,9 +59,10 @@ enum web_method {
 
 /* Where a handler runs. */
 enum web_place {
-    WEB_INLINE, /* on libmicrohttpd's thread: must not block, allocate much or touch the disk */
-    WEB_WORKER, /* on a worker */
-    WEB_ASYNC,  /* starts on a worker; calls web_request_finish() itself, from any thread */
+    WEB_INLINE,  /* on libmicrohttpd's thread: must not block, allocate much or touch the disk */
+    WEB_QUERY,   /* on a worker of the query pool: evaluation and bulk reads */
+    WEB_SERVICE, /* on a worker of the service pool: everything that must not wait for queries */
+    WEB_ASYNC, /* starts on a service worker; calls web_request_finish() itself, from any thread */
 };
 
 typedef void (*web_handler_fn)(struct web_request *request);

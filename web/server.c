@@ -10,6 +10,7 @@
 
 enum {
     HTTP_THREADS = 2,
+    SERVICE_THREADS = 2,
     CONNECTION_MEMORY_BYTES = 256 << 10,
     INACTIVITY_TIMEOUT_S = 130, /* a net below the deadlines of watch.c */
     CONNECTIONS_PER_IP_MAX = 256,
@@ -107,9 +108,14 @@ bool web_create(const struct web_options *options, struct web **ret, struct err 
     web->listen_fd = -1;
     web->look_every_ms = WEB_LOOK_EVERY_MS;
     web->opts.connections_max = options->connections_max == 0 ? 512 : options->connections_max;
-    web->opts.worker_count = options->worker_count == 0 ? 4 : options->worker_count;
-    web->opts.queue_max =
-        options->queue_max == 0 ? 32 * web->opts.worker_count : options->queue_max;
+    uint32_t workers = options->worker_count == 0 ? 4 : options->worker_count;
+    uint32_t waiting_max = options->queue_max == 0 ? 32 * workers : options->queue_max;
+    web->pools[WEB_POOL_QUERY] = (struct web_pool){ .thread_max = workers };
+    web->pools[WEB_POOL_SERVICE] = (struct web_pool){ .thread_max = SERVICE_THREADS };
+    for (size_t i = 0; i < WEB_POOL_COUNT; i++) {
+        web->pools[i].web = web;
+        web->pools[i].waiting_max = waiting_max;
+    }
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -130,16 +136,35 @@ bool web_create(const struct web_options *options, struct web **ret, struct err 
     return true;
 }
 
-bool web_start(struct web *web, struct err *err) {
-    web->queue = queue_create((size_t)web->opts.queue_max + web->opts.connections_max);
-    web->workers = mem_calloc(web->opts.worker_count, sizeof(web->workers[0]));
-    web->is_started = true;
-    for (size_t i = 0; i < web->opts.worker_count; i++) {
-        int code = pthread_create(&web->workers[i], NULL, web_worker_thread, web);
+static bool start_pool(struct web_pool *pool, struct err *err) {
+    pool->queue = queue_create((size_t)pool->waiting_max + pool->web->opts.connections_max);
+    pool->threads = mem_calloc(pool->thread_max, sizeof(pool->threads[0]));
+    for (uint32_t i = 0; i < pool->thread_max; i++) {
+        int code = pthread_create(&pool->threads[i], NULL, web_worker_thread, pool);
         if (code != 0) {
             return err_set_errno(err, ERR_IO, code, "cannot start a worker thread");
         }
-        web->worker_count++;
+        pool->thread_count++;
+    }
+    return true;
+}
+
+static void stop_pool(struct web_pool *pool) {
+    if (pool->queue != NULL) {
+        queue_close(pool->queue);
+    }
+    for (uint32_t i = 0; i < pool->thread_count; i++) {
+        pthread_join(pool->threads[i], NULL);
+    }
+    pool->thread_count = 0;
+}
+
+bool web_start(struct web *web, struct err *err) {
+    web->is_started = true;
+    for (size_t i = 0; i < WEB_POOL_COUNT; i++) {
+        if (!start_pool(&web->pools[i], err)) {
+            return false;
+        }
     }
     int code = pthread_create(&web->watcher, NULL, web_watch_thread, web);
     if (code != 0) {
@@ -193,9 +218,8 @@ void web_stop(struct web *web, int64_t grace_ms) {
     web->is_stopping = true;
     pthread_mutex_unlock(&web->running_mu);
     drain(web, grace_ms);
-    queue_close(web->queue);
-    for (size_t i = 0; i < web->worker_count; i++) {
-        pthread_join(web->workers[i], NULL);
+    for (size_t i = 0; i < WEB_POOL_COUNT; i++) {
+        stop_pool(&web->pools[i]);
     }
     if (web->is_watcher_started) {
         pthread_join(web->watcher, NULL);
@@ -218,8 +242,10 @@ void web_destroy(struct web *web) {
     if (web->listen_fd >= 0) {
         close(web->listen_fd);
     }
-    queue_destroy(web->queue);
-    mem_free(web->workers);
+    for (size_t i = 0; i < WEB_POOL_COUNT; i++) {
+        queue_destroy(web->pools[i].queue);
+        mem_free(web->pools[i].threads);
+    }
     regex_destroy(web->cors);
     mem_free(web->prefix);
     mem_free(web->external_labels.items);

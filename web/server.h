@@ -33,6 +33,24 @@ struct web_connection {
     struct web_connection **link;
 };
 
+/* Threads with a queue of requests. Doors and views have one of their own, so that slow queries never
+ * hold up a write, a health check or the overview. */
+struct web_pool {
+    struct web *web;
+    struct queue *queue; /* of struct web_request */
+    pthread_t *threads;
+    uint32_t thread_max;
+    uint32_t thread_count; /* started */
+    uint32_t waiting_max;
+    uint32_t waiting_count; /* guarded by running_mu: requests not yet with a thread */
+};
+
+enum web_pool_kind {
+    WEB_POOL_QUERY,
+    WEB_POOL_SERVICE,
+    WEB_POOL_COUNT,
+};
+
 struct web {
     /* immutable after create */
     struct web_options opts;
@@ -45,9 +63,7 @@ struct web {
     _Atomic uint64_t look_count;
 
     struct MHD_Daemon *daemon;
-    struct queue *queue; /* of struct web_request, to the workers */
-    pthread_t *workers;
-    size_t worker_count; /* started */
+    struct web_pool pools[WEB_POOL_COUNT];
     pthread_t watcher;
     bool is_watcher_started;
     bool is_started;
@@ -61,7 +77,6 @@ struct web {
     pthread_cond_t watch_cond;   /* the first request was suspended, or is_closing */
     struct web_request *running; /* guarded by running_mu: suspended requests */
     size_t running_count;        /* guarded by running_mu */
-    size_t waiting_count;        /* guarded by running_mu: of those, not yet with a worker */
     bool is_closing;             /* guarded by running_mu: no block of a stream any more */
 
     pthread_mutex_t connections_mu;
@@ -98,7 +113,7 @@ void web_on_completed(void *web,
                       struct MHD_Connection *connection,
                       void **request,
                       enum MHD_RequestTerminationCode code);
-void *web_worker_thread(void *web);
+void *web_worker_thread(void *pool);
 
 /* watch.c: connections past their deadline are shut, queries of vanished clients canceled. */
 void *web_watch_thread(void *web);

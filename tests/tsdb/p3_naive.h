@@ -1,0 +1,24 @@
+/*
+ * Codec P3 a second time, after FORMAT.md alone and as plainly as possible: bit by bit, one element
+ * at a time. The encoder makes any of the choices the format allows, at random, not the good ones.
+ */
+#pragma once
+
+#include "tsdb/codec_p3.h"
+
+struct naive_random {
+    uint64_t state; /* not 0 */
+};
+
+uint64_t naive_random(struct naive_random *random);
+
+void naive_encode(struct naive_random *random,
+                  const int64_t *t_ms,
+                  const double *values,
+                  size_t count,
+                  struct buf *out);
+bool naive_decode(const uint8_t *bytes,
+                  size_t len,
+                  const struct p3_bounds *bounds,
+                  int64_t *ret_t_ms,
+                  double *ret_values);

@@ -1,0 +1,68 @@
+/*
+ * Codec P3: a sealed chunk as a column of values and a column of times, bit-exact for every double
+ * and every int64 (FORMAT.md, "Chunk payloads"). Values become decimal integers where they can,
+ * then small residuals, then packed blocks. Made once, when nothing more is appended.
+ *
+ * Ranges     1 <= count <= P3_SAMPLES_MAX. A column never takes more than 1 byte + 8 per sample.
+ * Bad input  Decoders take any bytes: false when they are malformed; they write inside
+ *            ret[0, count) either way and leave the reader behind the column when true.
+ */
+#pragma once
+
+#include "tsdb/bytes.h"
+
+#define P3_SAMPLES_MAX 65535
+
+/* What is known of a chunk beside its payload: its header stores these. */
+struct p3_bounds {
+    size_t count;
+    int64_t t_min_ms; /* time of the first sample */
+    int64_t t_max_ms; /* of the last */
+};
+
+/* Working memory, reused from chunk to chunk. All fields are private. */
+struct p3_encoder {
+    int64_t *ints;
+    int64_t *ulps;
+    uint64_t *residuals;
+    struct p3_run *runs;
+    uint8_t *best;
+    uint8_t *trial;
+    size_t cap; /* samples */
+};
+
+void p3_encoder_init(struct p3_encoder *encoder);
+void p3_encoder_finish(struct p3_encoder *encoder); /* also fine on a zeroed one */
+/* Make room for chunks of `count` samples; the encoding functions do it themselves. */
+void p3_encoder_reserve(struct p3_encoder *encoder, size_t count);
+
+/* Append a column to `out`. */
+void p3_values_encode(struct p3_encoder *encoder,
+                      const double *values,
+                      size_t count,
+                      struct buf *out);
+void p3_times_encode(struct p3_encoder *encoder,
+                     const int64_t *t_ms,
+                     size_t count,
+                     struct buf *out);
+
+/* `scratch` has room for `count` elements. */
+WARN_UNUSED bool p3_values_decode(struct reader *reader,
+                                  size_t count,
+                                  int64_t *scratch,
+                                  double *ret_values);
+WARN_UNUSED bool p3_times_decode(struct reader *reader,
+                                 const struct p3_bounds *bounds,
+                                 int64_t *ret_t_ms);
+
+/* A whole payload: values, then times. */
+void p3_encode(struct p3_encoder *encoder,
+               const int64_t *t_ms,
+               const double *values,
+               size_t count,
+               struct buf *out);
+WARN_UNUSED bool p3_decode(const uint8_t *bytes,
+                           size_t len,
+                           const struct p3_bounds *bounds,
+                           int64_t *ret_t_ms,
+                           double *ret_values);

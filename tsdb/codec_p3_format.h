@@ -1,0 +1,65 @@
+/*
+ * The inside of codec P3 (codec_p3.h): what encoders and decoders agree on, mini-blocks of up to 64
+ * residuals, and columns of integers made of them. FORMAT.md draws the bytes. Encoders write to memory the caller sized; decoders take
+ * any bytes, write exactly `count` elements when they return true and at most that many when not.
+ */
+#pragma once
+
+#include "tsdb/codec_p3.h"
+
+#define P3_BLOCK_RESIDUALS 64
+#define P3_BLOCK_BYTES_MAX (1 + 8 * P3_BLOCK_RESIDUALS)
+
+/* What an integer column of `count` elements takes at most. */
+#define P3_INTS_BYTES_MAX(count) (8 * (count) + (count) / P3_BLOCK_RESIDUALS + 32)
+
+/* The first byte of a value column: exponent, kind << 4, P3_EXCEPTIONS. */
+enum p3_values_kind {
+    P3_DECIMAL = 0,
+    P3_CONSTANT = 1, /* one decimal */
+    P3_REPEATED = 2, /* one bit pattern */
+    P3_ULP = 3,
+    P3_BITS = 4,
+    P3_RAW = 5,
+};
+
+enum {
+    P3_EXPONENT_MASK = 15,
+    P3_EXPONENT_MAX = 15,
+    P3_KIND_SHIFT = 4,
+    P3_KIND_MASK = 7,
+    P3_EXCEPTIONS = 0x80,
+    P3_RUN_CODE_BITS = 3,
+    P3_RUN_CODE_COUNT = 6,
+};
+
+/* 10^e; dividing by it is exact to the bit, multiplying by its inverse is not. */
+extern const double p3_powers[P3_EXPONENT_MAX + 1];
+/* Exceptions with a code of their own; code 0 is followed by the bits. */
+extern const uint64_t p3_run_codes[P3_RUN_CODE_COUNT];
+
+/* The first byte of a time column. */
+enum p3_times_kind {
+    P3_TIMES_EXACT = 0,
+    P3_TIMES_GRID = 1,
+    P3_TIMES_RAW = 2,
+};
+
+/* Neighbouring exceptions of one value. */
+struct p3_run {
+    uint32_t start;
+    uint32_t count;
+    uint64_t bits;
+};
+
+static inline unsigned p3_bit_len(uint64_t value) {
+    return value == 0 ? 0 : 64 - (unsigned)__builtin_clzll(value);
+}
+
+/* 1 <= count <= P3_BLOCK_RESIDUALS; returns the end of what was written. */
+uint8_t *p3_block_encode(const uint64_t *residuals, size_t count, uint8_t *out);
+WARN_UNUSED bool p3_block_decode(struct reader *reader, size_t count, uint64_t *ret);
+
+/* count >= 1; `scratch` has room for `count` elements. */
+uint8_t *p3_ints_encode(const int64_t *ints, size_t count, uint64_t *scratch, uint8_t *out);
+WARN_UNUSED bool p3_ints_decode(struct reader *reader, size_t count, int64_t *ret);

@@ -1,4 +1,4 @@
-/* What comes in by push: events, remote write, text. The reply waits for the commit, not a thread. */
+/* What comes in by push: events, remote write, text. A reply waits for its commit. */
 #include "base/mem.h"
 #include "web/handlers.h"
 #include "web/server.h"

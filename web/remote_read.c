@@ -515,7 +515,8 @@ static void stream_finish(void *ctx) {
     mem_free(s);
 }
 
-/* Takes what `read` holds, and the slot. The first block is made here, so that early errors have a status. */
+/* Takes what `read` holds, and the slot. The first block is made here, so that early errors have a
+ * status. */
 static void reply_streamed(struct web_request *request,
                            struct read_request *read,
                            struct labels external) {

@@ -79,7 +79,7 @@ static void create_metrics(struct web *web) {
                        "Connections shut because a header or body took too long.", NULL);
 }
 
-/* The prefix of all routes: the flag's, else the external URL's path; without a slash at its end. */
+/* The prefix of all routes: the flag's, else the external URL's path; no slash at its end. */
 static char *make_prefix(const struct web_options *options) {
     struct str prefix = str_from(options->route_prefix);
     if (options->route_prefix == NULL && options->external_url != NULL) {

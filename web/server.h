@@ -33,8 +33,8 @@ struct web_connection {
     struct web_connection **link;
 };
 
-/* Threads with a queue of requests. Doors and views have one of their own, so that slow queries never
- * hold up a write, a health check or the overview. */
+/* Threads with a queue of requests. Doors and views have one of their own, so that slow queries
+ * never hold up a write, a health check or the overview. */
 struct web_pool {
     struct web *web;
     struct queue *queue; /* of struct web_request */

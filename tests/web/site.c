@@ -1,3 +1,4 @@
+/* A server over real modules in a temporary directory, and clients on raw sockets. */
 #include "tests/web/site.h"
 
 #include <arpa/inet.h>

@@ -105,13 +105,15 @@ static void test_query(void **state) {
           "…\"error\":\"invalid parameter \\\"query\\\": 1:5: parse error: unclosed "
           "left parenthesis" },
         { "/api/v1/query?query=1&time=x", 400,
-          BAD("invalid parameter \\\"time\\\": invalid time value for 'time': cannot parse \\\"x\\\" "
+          BAD("invalid parameter \\\"time\\\": invalid time value for 'time': cannot parse "
+              "\\\"x\\\" "
               "to a valid timestamp") },
         { Q "1&timeout=x", 400,
           BAD("invalid parameter \\\"timeout\\\": cannot parse \\\"x\\\" to a valid duration") },
         { Q "1&limit=-1", 400, BAD("invalid parameter \\\"limit\\\": limit must be non-negative") },
         { Q "1&lookback_delta=x", 400,
-          BAD("error parsing lookback delta duration: cannot parse \\\"x\\\" to a valid duration") },
+          BAD("error parsing lookback delta duration: cannot parse \\\"x\\\" to a valid "
+              "duration") },
         { Q "count_over_time(up[1d:1s])&timeout=0", 503, "…\"errorType\":\"timeout\"" },
         { Q "label_replace(up,%22a%22,%22b%22,%22c%22,%22(%22)", 422,
           "…\"errorType\":\"execution\"" },
@@ -137,10 +139,12 @@ static void test_query_range(void **state) {
         { QR "1&start=2&end=1&step=1", 400,
           BAD("invalid parameter \\\"end\\\": end timestamp must not be before start time") },
         { QR "1&start=0&end=1&step=-1", 400,
-          BAD("invalid parameter \\\"step\\\": zero or negative query resolution step widths are not "
+          BAD("invalid parameter \\\"step\\\": zero or negative query resolution step widths "
+              "are not "
               "accepted. Try a positive integer") },
         { QR "up[1m]&start=0&end=1&step=1", 400,
-          BAD("invalid parameter \\\"query\\\": invalid expression type \\\"range vector\\\" for range "
+          BAD("invalid parameter \\\"query\\\": invalid expression type \\\"range "
+              "vector\\\" for range "
               "query, must be Scalar or instant Vector") },
         { QR "1&start=0&end=1&step=1e30", 400, "…It overflows int64" },
         { QR "1&start=9.1e15&end=9.1e15&step=1", 400, "…too far from the present" },
@@ -175,7 +179,8 @@ static void test_series(void **state) {
         { "/api/v1/series?match[]=up&start=2&end=1", 400, "…end" },
         { "/api/v1/labels", 200, OK("[\"__name__\",\"instance\",\"job\",\"x\"]") },
         { "/api/v1/labels?match[]=up&limit=1", 200,
-          "{\"status\":\"success\",\"data\":[\"__name__\"],\"warnings\":[\"results truncated due to "
+          "{\"status\":\"success\",\"data\":[\"__name__\"],\"warnings\":[\"results truncated "
+          "due to "
           "limit\"]}" },
         { "/api/v1/labels?match[]=none", 200, OK("[]") },
         { "/api/v1/labels?match[]=%7B%7D", 400,
@@ -213,9 +218,9 @@ static void test_expressions(void **state) {
           OK("{\"type\":\"aggregation\",\"op\":\"sum\",\"expr\":{\"type\":\"call\",\"func\":"
              "{\"name\":\"rate\",\"argTypes\":[\"matrix\"],\"variadic\":0,\"returnType\":"
              "\"vector\"},\"args\":[" SELECTOR(
-                 "matrixSelector",
-                 "x") ",\"range\":300000,"
-                      "\"rangeExpr\":null}]},\"param\":null,\"grouping\":[\"a\"],\"without\":false}") },
+                 "matrixSelector", "x") ",\"range\":300000,"
+                                        "\"rangeExpr\":null}]},\"param\":null,\"grouping\":[\"a\"],"
+                                        "\"without\":false}") },
         { "/api/v1/parse_query?query=a+*+on(b)+group_left(c)+d", 200,
           OK("{\"type\":\"binaryExpr\",\"op\":\"*\",\"lhs\":" SELECTOR("vectorSelector", "a") "},\"rhs\":" SELECTOR(
               "vectorSelector",
@@ -228,7 +233,8 @@ static void test_expressions(void **state) {
              "\"val\":\"2000000000000000000000\"},\"matching\":null,\"bool\":true}}") },
         { "/api/v1/parse_query?query=-a[1h:5m]+offset+1m+@+end()", 400, "…parse error" },
         { "/api/v1/parse_query?query=max_over_time(a[1h:5m]+offset+1m+@+end())", 200,
-          "…,\"range\":3600000,\"rangeExpr\":null,\"step\":300000,\"stepExpr\":null,\"offset\":60000,"
+          "…,\"range\":3600000,\"rangeExpr\":null,\"step\":300000,\"stepExpr\":null,"
+          "\"offset\":60000,"
           "\"offsetExpr\":null,\"timestamp\":null,\"startOrEnd\":\"end\"}" },
         { "/api/v1/parse_query?query=-up+@+4", 200, "…{\"type\":\"unaryExpr\",\"op\":\"-\"," },
         { "/api/v1/parse_query?query=%22a%5C%22%22", 200,
@@ -307,10 +313,13 @@ static void test_status(void **state) {
         { "/api/v1/status/config", 200, OK("{\"yaml\":\"\"}") },
         { "/api/v1/status/runtimeinfo", 200, "…\"startTime\":\"2023-11-14T22:13:20" },
         { "/api/v1/status/tsdb?limit=2", 200,
-          "…\"seriesCountByMetricName\":[{\"name\":\"up\",\"value\":2},{\"name\":\"odd\",\"value\":1}],"
-          "\"labelValueCountByLabelName\":[{\"name\":\"__name__\",\"value\":4},{\"name\":\"instance\","
+          "…\"seriesCountByMetricName\":[{\"name\":\"up\",\"value\":2},"
+          "{\"name\":\"odd\",\"value\":1}],"
+          "\"labelValueCountByLabelName\":[{\"name\":\"__name__\",\"value\":4},"
+          "{\"name\":\"instance\","
           "\"value\":2}],\"memoryInBytesByLabelName\":[{\"name\":\"__name__\",\"value\":13},"
-          "{\"name\":\"x\",\"value\":11}],\"seriesCountByLabelValuePair\":[{\"name\":\"__name__=up\","
+          "{\"name\":\"x\",\"value\":11}],"
+          "\"seriesCountByLabelValuePair\":[{\"name\":\"__name__=up\","
           "\"value\":2}" },
         { "/api/v1/status/tsdb?limit=0", 400, BAD("limit must be a positive number") },
         { "/api/v1/status/tsdb?limit=10001", 400, BAD("limit must not exceed 10000") },

@@ -168,7 +168,8 @@ static void test_series(void **state) {
         { "/api/v1/series?match[]=up&start=-292273086-05-16T16:47:06Z&end=292277025-08-18T07:12:54."
           "999999999Z&limit=1",
           200,
-          "{\"status\":\"success\",\"data\":[{\"__name__\":\"up\",\"instance\":\"i:1\",\"job\":\"a\"}],"
+          "{\"status\":\"success\",\"data\":"
+          "[{\"__name__\":\"up\",\"instance\":\"i:1\",\"job\":\"a\"}],"
           "\"warnings\":[\"results truncated due to limit\"]}" },
         { "/api/v1/series", 400, BAD("no match[] parameter provided") },
         { "/api/v1/series?match[]=%7B%7D", 400,

@@ -9,6 +9,13 @@
 #define OK(data)  "{\"status\":\"success\",\"data\":" data "}"
 #define BAD(text) "{\"status\":\"error\",\"errorType\":\"bad_data\",\"error\":\"" text "\"}"
 
+#define SELECTOR(type, name)                                                                \
+    "{\"type\":\"" type "\",\"name\":\"" name "\",\"matchers\":[{\"type\":\"=\",\"name\":"  \
+    "\"__name__\",\"value\":\"" name "\"}],\"offset\":0,\"offsetExpr\":null,\"timestamp\":" \
+    "null,\"startOrEnd\":null,\"anchored\":false,\"smoothed\":false"
+#define JOIN_LEFT  SELECTOR("vectorSelector", "a")
+#define JOIN_RIGHT SELECTOR("vectorSelector", "d")
+
 static const char rules_text[] =
     "groups:\n"
     "- name: first\n"
@@ -206,14 +213,12 @@ static void test_series(void **state) {
     assert_answers(*state, answers, ARRAY_LEN(answers));
 }
 
+#define LHS_A SELECTOR("vectorSelector", "a") "},\"rhs\":"
+
 static void test_expressions(void **state) {
     static const struct answer answers[] = {
         { "/api/v1/format_query?query=sum(up)by(job)", 200, OK("\"sum by (job) (up)\"") },
         { "/api/v1/format_query?query=sum(", 400, "…invalid parameter \\\"query\\\": 1:5" },
-#define SELECTOR(type, name)                                                                \
-    "{\"type\":\"" type "\",\"name\":\"" name "\",\"matchers\":[{\"type\":\"=\",\"name\":"  \
-    "\"__name__\",\"value\":\"" name "\"}],\"offset\":0,\"offsetExpr\":null,\"timestamp\":" \
-    "null,\"startOrEnd\":null,\"anchored\":false,\"smoothed\":false"
         { "/api/v1/parse_query?query=up", 200, OK(SELECTOR("vectorSelector", "up") "}") },
         { "/api/v1/parse_query?query=sum+by(a)(rate(x[5m]))", 200,
           OK("{\"type\":\"aggregation\",\"op\":\"sum\",\"expr\":{\"type\":\"call\",\"func\":"
@@ -223,11 +228,10 @@ static void test_expressions(void **state) {
                                         "\"rangeExpr\":null}]},\"param\":null,\"grouping\":[\"a\"],"
                                         "\"without\":false}") },
         { "/api/v1/parse_query?query=a+*+on(b)+group_left(c)+d", 200,
-          OK("{\"type\":\"binaryExpr\",\"op\":\"*\",\"lhs\":" SELECTOR("vectorSelector", "a") "},\"rhs\":" SELECTOR(
-              "vectorSelector",
-              "d") "},\"matching\":{\"card\":"
-                   "\"many-to-one\",\"labels\":[\"b\"],\"on\":true,\"include\":[\"c\"],"
-                   "\"fillValues\":{\"lhs\":null,\"rhs\":null}},\"bool\":false}") },
+          OK("{\"type\":\"binaryExpr\",\"op\":\"*\",\"lhs\":" JOIN_LEFT "},\"rhs\":" JOIN_RIGHT
+             "},\"matching\":{\"card\":\"many-to-one\",\"labels\":[\"b\"],\"on\":true,"
+             "\"include\":[\"c\"],\"fillValues\":{\"lhs\":null,\"rhs\":null}},"
+             "\"bool\":false}") },
         { "/api/v1/parse_query?query=(1+%3E+bool+2e21)", 200,
           OK("{\"type\":\"parenExpr\",\"expr\":{\"type\":\"binaryExpr\",\"op\":\">\",\"lhs\":"
              "{\"type\":\"numberLiteral\",\"val\":\"1\"},\"rhs\":{\"type\":\"numberLiteral\","

@@ -7,6 +7,7 @@
  *                web_stop() never stops libmicrohttpd between the two.
  *             3. Nothing that can block runs on libmicrohttpd's threads.
  */
+#include <stdatomic.h>
 #include <stdio.h>
 
 #include "base/mem.h"
@@ -124,7 +125,8 @@ static bool take_body(struct web_request *request, struct str piece) {
         return request->drained_bytes <= WEB_DRAIN_BYTES_MAX;
     }
     struct web *web = request->web;
-    int64_t held_bytes = web->body_bytes += (int64_t)piece.len;
+    int64_t piece_bytes = (int64_t)piece.len;
+    int64_t held_bytes = atomic_fetch_add(&web->body_bytes, piece_bytes) + piece_bytes;
     request->body_bytes += piece.len;
     buf_str(&request->body, piece);
     if (request->body.is_over) {

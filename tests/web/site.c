@@ -1,3 +1,4 @@
+/* The site and the client of the server's tests. */
 /* A server over real modules in a temporary directory, and clients on raw sockets. */
 #include "tests/web/site.h"
 

@@ -2,9 +2,9 @@
  * The chunk codecs on the mixed corpus: bench_codec [SEED]
  *
  * Per class: bytes per sample of XOR at 120 and of P3 at 120 and 480 samples a chunk (payloads:
- * XOR's times are in its bytes, P3's exact times take one byte a chunk), and P3's ns per sample to
- * encode and decode at 480. Below, the weighted mix; then time columns alone. Every chunk is decoded
- * and compared bit by bit.
+ * XOR's times are in its bytes, P3's exact times take one byte a chunk), and ns per sample to
+ * encode and decode. Below, the weighted mix; then time columns alone. Every chunk is decoded and
+ * compared bit by bit.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,8 @@
 /*
  * The inside of codec P3 (codec_p3.h): what encoders and decoders agree on, mini-blocks of up to 64
- * residuals, and columns of integers made of them. FORMAT.md draws the bytes. Encoders write to memory the caller sized; decoders take
- * any bytes, write exactly `count` elements when they return true and at most that many when not.
+ * residuals, and columns of integers made of them. FORMAT.md draws the bytes. Encoders write to
+ * memory the caller sized; decoders take any bytes, write exactly `count` elements when they return
+ * true and at most that many when not.
  */
 #pragma once
 

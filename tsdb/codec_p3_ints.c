@@ -1,6 +1,6 @@
 /*
- * Columns of integers in P3: a transform that makes neighbours small, then its residuals as a sparse
- * list or as mini-blocks. All arithmetic wraps modulo 2^64, so any int64 round-trips.
+ * Columns of integers in P3: a transform that makes neighbours small, then its residuals as a
+ * sparse list or as mini-blocks. All arithmetic wraps modulo 2^64, so any int64 round-trips.
  */
 #include <assert.h>
 
@@ -110,7 +110,7 @@ static int64_t median_delta(const int64_t *ints, size_t count, unsigned shift) {
     return sorted[sorted_count / 2];
 }
 
-/* The kind whose residuals have the fewest bits in all: near enough to what the blocks will take. */
+/* The kind whose residuals have the fewest bits in all: close to what the blocks will take. */
 static enum ints_kind cheapest(const int64_t *ints,
                                size_t count,
                                const struct ints_plan *plan,

@@ -25,6 +25,8 @@ static size_t keep_escapes(void *ctx, struct MHD_Connection *connection, char *t
     return strlen(text);
 }
 
+PRINTF_LIKE(2, 0)
+
 static void on_mhd_log(void *ctx, const char *fmt, va_list args) {
     struct web *web = ctx;
     char text[512];

@@ -182,7 +182,7 @@ static void append_all(struct bench *bench) {
 
 static void read_back(struct bench *bench, const char *what) {
     struct err err = ERR_INIT;
-    struct tsdb_querier *querier;
+    struct tsdb_querier *querier = NULL;
     struct arena arena;
     struct tsdb_series_view *views;
     size_t count;

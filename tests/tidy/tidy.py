@@ -169,6 +169,8 @@ def check_meson(sources):
         if not path.endswith((".c", ".cc")):
             continue
         folder, name = os.path.split(path)
+        if name.startswith("fuzz_"):
+            folder = "tests/fuzz"  # the entries stand beside the tests of their module
         if folder not in texts:
             build = os.path.join(folder, "meson.build")
             texts[folder] = read(build) if os.path.exists(os.path.join(ROOT, build)) else ""

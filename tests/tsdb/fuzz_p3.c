@@ -1,7 +1,7 @@
 /*
  * Payloads of P3 from bytes: a count (u16), the times of the first and last sample (i64 each), then
- * the payload. What decodes keeps its bounds, takes no more than raw when encoded again, and decodes
- * to the same.
+ * the payload. What decodes keeps its bounds, takes no more than raw when encoded again, and
+ * decodes to the same.
  */
 #include <assert.h>
 #include <string.h>

@@ -69,15 +69,15 @@ static void encode(struct bench *bench, bool is_p3, size_t at, size_t count) {
 }
 
 static bool decode(struct bench *bench, bool is_p3, struct str bytes, size_t at, size_t count) {
-    struct p3_bounds bounds = {
+    struct chunk_view chunk = {
+        .codec = is_p3 ? CHUNK_P3 : CHUNK_XOR,
+        .bytes = (const uint8_t *)bytes.ptr,
+        .len = bytes.len,
         .count = count,
         .t_min_ms = bench->t_ms[at % SAMPLES],
         .t_max_ms = bench->t_ms[at % SAMPLES + count - 1],
     };
-    const uint8_t *first = (const uint8_t *)bytes.ptr;
-    return is_p3 ? p3_decode(first, bytes.len, &bounds, bench->t_decoded_ms, bench->decoded)
-                 : chunk_decode(CHUNK_XOR, first, bytes.len, count, bench->t_decoded_ms,
-                                bench->decoded);
+    return chunk_decode(&chunk, bench->t_decoded_ms, bench->decoded);
 }
 
 static void run_codec(struct bench *bench, bool is_p3, size_t chunk, struct figures *ret) {

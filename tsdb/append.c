@@ -257,11 +257,14 @@ static void read_chunk(const struct chunk *chunk,
         chunk->appender.t_last_ms < read->t_min_ms) {
         return;
     }
-    size_t count = visible < chunk->appender.count ? visible : chunk->appender.count;
-    size_t len = chunk_byte_count(&chunk->appender);
-    if (!column_decode(column, CHUNK_XOR, chunk->payload, len, count, read->t_min_ms,
-                       read->t_max_ms)) {
-        BUG("a chunk in memory does not decode: %zu samples in %zu bytes", count, len);
+    struct chunk_view view = {
+        .codec = CHUNK_XOR,
+        .bytes = chunk->payload,
+        .len = chunk_byte_count(&chunk->appender),
+        .count = visible < chunk->appender.count ? visible : chunk->appender.count,
+    };
+    if (!column_decode(column, &view, read->t_min_ms, read->t_max_ms)) {
+        BUG("a chunk in memory does not decode: %zu samples in %zu bytes", view.count, view.len);
     }
 }
 

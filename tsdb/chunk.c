@@ -8,8 +8,11 @@
 
 #include "model/model.h"
 #include "tsdb/bytes.h"
+#include "tsdb/codec_p3.h"
 
 #define LEADING_NONE 0xff
+
+static_assert(CHUNK_SEALED_SAMPLES_MAX == P3_SAMPLES_MAX, "what is sealed is P3");
 
 /* Prefixes and widths of the delta-of-delta classes, and what they reach. */
 struct dod_class {
@@ -246,14 +249,15 @@ static bool decode_xor(const uint8_t *bytes,
     return true;
 }
 
-bool chunk_decode(uint8_t codec,
-                  const uint8_t *bytes,
-                  size_t len,
-                  size_t count,
-                  int64_t *ret_t_ms,
-                  double *ret_values) {
-    if (codec != CHUNK_XOR) {
-        return false;
+bool chunk_decode(const struct chunk_view *chunk, int64_t *ret_t_ms, double *ret_values) {
+    struct p3_bounds bounds = {
+        .count = chunk->count,
+        .t_min_ms = chunk->t_min_ms,
+        .t_max_ms = chunk->t_max_ms,
+    };
+    switch (chunk->codec) {
+    case CHUNK_XOR: return decode_xor(chunk->bytes, chunk->len, chunk->count, ret_t_ms, ret_values);
+    case CHUNK_P3: return p3_decode(chunk->bytes, chunk->len, &bounds, ret_t_ms, ret_values);
+    default: return false;
     }
-    return decode_xor(bytes, len, count, ret_t_ms, ret_values);
 }

@@ -1,7 +1,8 @@
 /*
- * Chunk codecs: runs of (time, value) as bytes. One codec for now, Gorilla XOR with the bit layout
- * of Prometheus' XOR chunks (FORMAT.md, "Chunk payloads"); every stored chunk names its codec.
- * Exact for every int64 time and every double bit pattern. Decoding accepts any bytes.
+ * Chunks: runs of (time, value) as bytes (FORMAT.md, "Chunk payloads"). While samples come in, a
+ * chunk is Gorilla XOR with the bit layout of Prometheus' XOR chunks, which appends; sealed ones are
+ * P3 (codec_p3.h). Every stored chunk names its codec. Exact for every int64 time and every double
+ * bit pattern. Decoding accepts any bytes.
  */
 #pragma once
 
@@ -13,9 +14,21 @@
 
 enum chunk_codec {
     CHUNK_XOR = 1, /* on disk: append only */
+    CHUNK_P3 = 2,
 };
 
-#define CHUNK_SAMPLES_MAX 120
+#define CHUNK_SAMPLES_MAX        120   /* of one under construction */
+#define CHUNK_SEALED_SAMPLES_MAX 65535 /* of any stored one */
+
+/* A chunk as stored, and what its header says about it. */
+struct chunk_view {
+    uint8_t codec;
+    const uint8_t *bytes;
+    size_t len;
+    size_t count;
+    int64_t t_min_ms; /* of the first and the last sample; XOR does not look at them */
+    int64_t t_max_ms;
+};
 
 /* No single sample adds more than this. */
 #define CHUNK_SAMPLE_BYTES_MAX 24
@@ -40,10 +53,10 @@ static inline uint32_t chunk_byte_count(const struct chunk_appender *appender) {
     return (appender->bit_count + 7) / 8;
 }
 
-/* The first `count` samples. False when the codec is unknown or the bytes end too early. */
-WARN_UNUSED bool chunk_decode(uint8_t codec,
-                              const uint8_t *bytes,
-                              size_t len,
-                              size_t count,
+/*
+ * All `count` samples, or the first `count` of an XOR chunk that has more. False when the codec is
+ * unknown or the bytes are malformed; ret_* may be written to, within count, either way.
+ */
+WARN_UNUSED bool chunk_decode(const struct chunk_view *chunk,
                               int64_t *ret_t_ms,
                               double *ret_values);

@@ -32,16 +32,14 @@ void column_append(struct tsdb_column *column, int64_t t_ms, double value) {
 }
 
 bool column_decode(struct tsdb_column *column,
-                   uint8_t codec,
-                   const uint8_t *bytes,
-                   size_t len,
-                   size_t count,
+                   const struct chunk_view *chunk,
                    int64_t t_min_ms,
                    int64_t t_max_ms) {
+    size_t count = chunk->count;
     column_reserve(column, count);
     int64_t *t_ms = column->t_ms + column->count;
     double *values = column->values + column->count;
-    if (!chunk_decode(codec, bytes, len, count, t_ms, values)) {
+    if (!chunk_decode(chunk, t_ms, values)) {
         return false;
     }
     size_t first = 0;

@@ -219,11 +219,8 @@ void head_cover(struct head *head, uint32_t handle, struct series *series, int64
 
 void column_reserve(struct tsdb_column *column, size_t more);
 void column_append(struct tsdb_column *column, int64_t t_ms, double value);
-/* Decode `count` samples of a chunk and keep those in range. False when the bytes are malformed. */
+/* Decode a chunk and keep those in range. False when the bytes are malformed. */
 WARN_UNUSED bool column_decode(struct tsdb_column *column,
-                               uint8_t codec,
-                               const uint8_t *bytes,
-                               size_t len,
-                               size_t count,
+                               const struct chunk_view *chunk,
                                int64_t t_min_ms,
                                int64_t t_max_ms);

@@ -268,14 +268,13 @@ static bool read_ref(const struct read *read,
     struct tsdb_querier *querier = read->querier;
     uint64_t ignored;
     bool is_verified = u64map_get(&querier->verified, ref->segment, &ignored);
-    struct stored_chunk chunk;
+    struct chunk_view chunk;
     bool ok = segment_get_chunk(&querier->db->store, read->txn, window, read->id, ref, is_verified,
                                 &chunk, err);
     if (ok) {
         u64map_put(&querier->verified, ref->segment, 1);
-        ok = chunk.count <= CHUNK_SAMPLES_MAX &&
-             column_decode(read->column, chunk.codec, chunk.bytes, chunk.len, chunk.count,
-                           read->t_min_ms, read->t_max_ms);
+        ok = chunk.count <= CHUNK_SEALED_SAMPLES_MAX &&
+             column_decode(read->column, &chunk, read->t_min_ms, read->t_max_ms);
         if (!ok) {
             err_set(err, ERR_CORRUPT, "store: a chunk does not decode");
         }

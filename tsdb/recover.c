@@ -22,7 +22,8 @@
 #include "tsdb/window.h"
 
 #define FORMAT_KEY       STR("format")
-#define FORMAT_ROW_BYTES 20 /* version, directory id */
+#define FORMAT_ID_BYTES  16
+#define FORMAT_ROW_BYTES (4 + FORMAT_ID_BYTES) /* version, directory id */
 
 struct recovery {
     struct tsdb *db;
@@ -310,31 +311,40 @@ bool recover(struct tsdb *db, struct err *err) {
 
 /* ---- format rows ---- */
 
-static bool check_format(struct tsdb *db, bool *ret_found, struct err *err) {
+struct format_row {
+    uint32_t version; /* 0 = no row yet */
+    uint8_t directory_id[FORMAT_ID_BYTES];
+};
+
+static bool read_format(struct tsdb *db, struct format_row *ret, struct err *err) {
     struct buf row;
     buf_init(&row, FORMAT_ROW_BYTES);
     struct err failure = ERR_INIT;
-    *ret_found = db->kv.get(&db->kv, KV_META, FORMAT_KEY, &row, &failure);
+    bool found = db->kv.get(&db->kv, KV_META, FORMAT_KEY, &row, &failure);
     bool ok = failure.code == ERR_NONE;
     if (!ok) {
         *err = failure;
-    } else if (*ret_found) {
-        uint32_t version = row.len == FORMAT_ROW_BYTES ? bytes_le32((uint8_t *)row.ptr) : 0;
-        if (version != FORMAT_VERSION) {
+    } else if (found) {
+        bool is_whole = row.len == FORMAT_ROW_BYTES;
+        ret->version = is_whole ? bytes_le32((uint8_t *)row.ptr) : 0;
+        if (ret->version == 0 || ret->version > FORMAT_VERSION) {
             ok = err_set(err, ERR_INVALID,
-                         "the data in %s has format %u, this program knows %d: use the version "
-                         "that wrote it or a newer one",
-                         db->path, version, FORMAT_VERSION);
+                         "the data in %s has format %u, this program knows up to %d: use the "
+                         "version that wrote it or a newer one",
+                         db->path, ret->version, FORMAT_VERSION);
+        } else {
+            memcpy(ret->directory_id, row.ptr + 4, FORMAT_ID_BYTES);
         }
     }
     buf_finish(&row);
     return ok;
 }
 
-static bool write_format(struct tsdb *db, struct err *err) {
+/* This program's version, before anything is written that an older one could not read. */
+static bool write_format(struct tsdb *db, const struct format_row *format, struct err *err) {
     uint8_t row[FORMAT_ROW_BYTES];
     bytes_put_le32(row, FORMAT_VERSION);
-    random_bytes(row + 4, 16);
+    memcpy(row + 4, format->directory_id, FORMAT_ID_BYTES);
     MDB_txn *txn;
     if (!env_write_begin(&db->journal, &txn, err)) {
         return false;
@@ -370,9 +380,15 @@ static bool check_state(struct tsdb *db, int64_t *block_ms, struct err *err) {
 }
 
 bool recover_formats(struct tsdb *db, int64_t *block_ms, struct err *err) {
-    bool found;
-    if (!check_format(db, &found, err) || !check_state(db, block_ms, err)) {
+    struct format_row format = { 0 };
+    if (!read_format(db, &format, err) || !check_state(db, block_ms, err)) {
         return false;
     }
-    return found || db->is_read_only || write_format(db, err);
+    if (db->is_read_only || format.version == FORMAT_VERSION) {
+        return true;
+    }
+    if (format.version == 0) {
+        random_bytes(format.directory_id, FORMAT_ID_BYTES);
+    }
+    return write_format(db, &format, err);
 }

@@ -1,8 +1,8 @@
 /*
  * Sealing. Chunks that every open querier sees in full are copied out under their stripe lock,
- * packed into segments by window, and written in slices of one transaction each, together with the
- * rows that find them. Only after the commit they leave the head: a reader that looks at the head
- * first and the store second misses nothing.
+ * coded anew as P3, packed into segments by window, and written in slices of one transaction each,
+ * together with the rows that find them. Only after the commit they leave the head: a reader that
+ * looks at the head first and the store second misses nothing.
  */
 #include "tsdb/seal.h"
 
@@ -11,6 +11,7 @@
 
 #include "base/mem.h"
 #include "tsdb/bytes.h"
+#include "tsdb/codec_p3.h"
 #include "tsdb/window.h"
 
 #define SLICE_BYTES_MAX  ((size_t)3 << 20)
@@ -28,7 +29,7 @@ struct job {
     uint64_t value_last_bits;
     uint16_t count;
     uint32_t bytes_len;
-    size_t bytes_at; /* in slice.bytes */
+    size_t bytes_at; /* in slice.bytes, then in slice.sealed */
     struct chunk_ref ref;
 };
 
@@ -39,7 +40,9 @@ struct slice {
     struct job *jobs;
     size_t count;
     size_t cap;
-    struct buf bytes;
+    struct buf bytes;  /* as the head has them */
+    struct buf sealed; /* as the store gets them */
+    struct p3_encoder encoder;
     struct store_state state;
     struct store_row row;
     struct buf segment;
@@ -125,6 +128,29 @@ static int compare_jobs(const void *a, const void *b) {
     return (x->number > y->number) - (x->number < y->number);
 }
 
+/* Nothing is appended any more: the smaller codec. Outside of any lock or transaction. */
+static void encode_jobs(struct slice *slice) {
+    int64_t t_ms[CHUNK_SAMPLES_MAX];
+    double values[CHUNK_SAMPLES_MAX];
+    buf_reset(&slice->sealed);
+    for (size_t i = 0; i < slice->count; i++) {
+        struct job *job = &slice->jobs[i];
+        struct chunk_view view = {
+            .codec = CHUNK_XOR,
+            .bytes = (const uint8_t *)slice->bytes.ptr + job->bytes_at,
+            .len = job->bytes_len,
+            .count = job->count,
+        };
+        if (!chunk_decode(&view, t_ms, values)) {
+            BUG("a chunk in memory does not decode: %zu samples in %zu bytes", view.count,
+                view.len);
+        }
+        job->bytes_at = slice->sealed.len;
+        p3_encode(&slice->encoder, t_ms, values, job->count, &slice->sealed);
+        job->bytes_len = (uint32_t)(slice->sealed.len - job->bytes_at);
+    }
+}
+
 /* ---- writing ---- */
 
 static int flush_segment(struct slice *slice, struct store *store, MDB_txn *txn, int64_t window) {
@@ -150,11 +176,11 @@ static int pack_segments(struct slice *slice,
         struct job *job = &slice->jobs[i];
         struct segment_chunk chunk = {
             .id = job->id,
-            .codec = CHUNK_XOR,
+            .codec = CHUNK_P3,
             .count = job->count,
             .t_min_ms = job->t_min_ms,
             .t_max_ms = job->t_max_ms,
-            .bytes = str_n(slice->bytes.ptr + job->bytes_at, job->bytes_len),
+            .bytes = str_n(slice->sealed.ptr + job->bytes_at, job->bytes_len),
         };
         uint32_t offset;
         if (!segment_add(&slice->segment, &chunk, &offset)) {
@@ -304,6 +330,7 @@ static bool seal_slice(struct slice *slice, struct err *err) {
         return true;
     }
     qsort(slice->jobs, slice->count, sizeof(slice->jobs[0]), compare_jobs);
+    encode_jobs(slice);
     if (!store_write(slice->db, put_slice, slice, "sealing chunks", err)) {
         return false;
     }
@@ -373,6 +400,8 @@ static bool trim_journal(struct tsdb *db, struct err *err) {
 bool seal_chunks(struct tsdb *db, const struct seal_limits *limits, struct err *err) {
     struct slice slice = { .db = db, .limits = *limits };
     buf_init(&slice.bytes, SIZE_MAX);
+    buf_init(&slice.sealed, SIZE_MAX);
+    p3_encoder_init(&slice.encoder);
     buf_init(&slice.segment, SEGMENT_BYTES_MAX);
     slice.lsn_safe = db_lsn_floor(db);
     bool ok = true;
@@ -381,6 +410,8 @@ bool seal_chunks(struct tsdb *db, const struct seal_limits *limits, struct err *
         ok = seal_slice(&slice, err);
     }
     buf_finish(&slice.bytes);
+    buf_finish(&slice.sealed);
+    p3_encoder_finish(&slice.encoder);
     buf_finish(&slice.segment);
     store_row_finish(&slice.row);
     mem_free(slice.jobs);

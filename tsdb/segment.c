@@ -89,7 +89,7 @@ static bool parse_chunk(const uint8_t *bytes,
                         size_t used,
                         uint64_t id,
                         const struct chunk_ref *ref,
-                        struct stored_chunk *ret) {
+                        struct chunk_view *ret) {
     if (ref->offset < SEGMENT_HEADER_BYTES || ref->offset > used) {
         return false;
     }
@@ -103,6 +103,8 @@ static bool parse_chunk(const uint8_t *bytes,
     ret->bytes = reader_bytes(&reader, len);
     ret->len = (size_t)len;
     ret->count = ref->count;
+    ret->t_min_ms = t_min_ms;
+    ret->t_max_ms = t_max_ms;
     return ret->bytes != NULL && stored_id == id && count == ref->count &&
            t_min_ms == ref->t_min_ms && t_max_ms == ref->t_max_ms;
 }
@@ -113,7 +115,7 @@ bool segment_get_chunk(struct store *store,
                        uint64_t id,
                        const struct chunk_ref *ref,
                        bool is_verified,
-                       struct stored_chunk *ret,
+                       struct chunk_view *ret,
                        struct err *err) {
     uint8_t key[16];
     segment_key(key, window, ref->segment);

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "model/model.h"
+#include "tsdb/chunk.h"
 #include "tsdb/env.h"
 #include "tsdb/idset.h"
 
@@ -67,13 +68,6 @@ struct store_row {
 };
 
 void store_row_finish(struct store_row *row); /* fine on a zeroed one */
-
-struct stored_chunk {
-    uint8_t codec;
-    uint32_t count;
-    const uint8_t *bytes; /* in the transaction's memory */
-    size_t len;
-};
 
 /* ---- life ---- */
 
@@ -206,14 +200,15 @@ int segment_put(struct store *store,
                 struct buf *segment,
                 uint64_t *ret_bytes);
 
-/* Find a chunk; `is_verified`: the segment's checksum was seen to be right before. */
+/* Find a chunk; `is_verified`: the segment's checksum was seen to be right before. ret->bytes lie
+ * in the transaction's memory. */
 WARN_UNUSED bool segment_get_chunk(struct store *store,
                                    MDB_txn *txn,
                                    int64_t window,
                                    uint64_t id,
                                    const struct chunk_ref *ref,
                                    bool is_verified,
-                                   struct stored_chunk *ret,
+                                   struct chunk_view *ret,
                                    struct err *err);
 
 /* ---- deleting windows ---- */

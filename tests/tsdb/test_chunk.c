@@ -40,7 +40,8 @@ static size_t encode(const struct sample_set *set, uint8_t *bytes) {
 static bool decode(const uint8_t *bytes, size_t len, size_t count, int64_t *t_ms, double *values) {
     uint8_t *exact = malloc(len == 0 ? 1 : len);
     memcpy(exact, bytes, len);
-    bool ok = chunk_decode(CHUNK_XOR, exact, len, count, t_ms, values);
+    struct chunk_view view = { .codec = CHUNK_XOR, .bytes = exact, .len = len, .count = count };
+    bool ok = chunk_decode(&view, t_ms, values);
     free(exact);
     return ok;
 }
@@ -159,8 +160,13 @@ static void hostile_bytes(void **state) {
         (void)decode(bytes, len, set.count, t_ms, values);
         bytes[flip / 8] ^= (uint8_t)(1 << flip % 8);
     }
-    assert_false(chunk_decode(0, bytes, len, 1, t_ms, values));
-    assert_false(chunk_decode(77, bytes, len, 1, t_ms, values));
+    static const uint8_t codecs[] = { 0, 3, 77, 255 };
+    for (size_t i = 0; i < ARRAY_LEN(codecs); i++) {
+        struct chunk_view view = { .codec = codecs[i], .bytes = bytes, .len = len, .count = 1 };
+        assert_false(chunk_decode(&view, t_ms, values));
+    }
+    struct chunk_view empty = { .codec = CHUNK_P3, .bytes = bytes, .len = len, .count = 0 };
+    assert_false(chunk_decode(&empty, t_ms, values));
 }
 
 int main(void) {

@@ -346,10 +346,10 @@ static void flipped_bits(void **state) {
     for (size_t page = 2; page * 4096 < len; page++) {
         const uint8_t *segment = bytes + page * 4096 + 16;
         bool is_segment = segment[4] == 1 && segment[5] == 0 && segment[6] > 0 && segment[7] == 0 &&
-                          segment[12] == 0 && segment[13] == 0 && bytes_le32(segment + 8) > 200 &&
+                          segment[12] == 0 && segment[13] == 0 && bytes_le32(segment + 8) > 100 &&
                           bytes_le32(segment + 8) < 32768;
         size_t used = is_segment ? bytes_le32(segment + 8) : 0;
-        for (size_t at = 0; at < used; at += 97) {
+        for (size_t at = 0; at < used; at += 23) {
             size_t offset = page * 4096 + 16 + at;
             save_byte(path, offset, bytes[offset] ^ 0x10);
             struct err err = ERR_INIT;

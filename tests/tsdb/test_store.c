@@ -233,7 +233,7 @@ static void segments(void **state) {
     uint64_t bytes;
     assert_int_equal(segment_put(&w->store, w->txn, -2, 9, &segment, &bytes), 0);
     assert_int_equal(bytes, 32768);
-    struct stored_chunk chunk;
+    struct chunk_view chunk;
     for (size_t i = 0; i < count; i++) {
         assert_true(
             segment_get_chunk(&w->store, w->txn, -2, 1000 + i, &refs[i], false, &chunk, &err));

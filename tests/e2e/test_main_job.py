@@ -19,6 +19,7 @@ import pytest
 from backend import Backend, settle
 from engine import ROOT, free_port, wait_for
 from llm_provider import Provider
+from tocsin_events import Events
 
 BUCKETS = {0.1, 0.25, 0.5, 1, 2.5, 5, 10, float("inf")}
 
@@ -141,6 +142,36 @@ def test_alert_life_cycle(make_engine, tmp_path, slack, mail, provider):
              lambda: engine.value('up{job="hedge-fund-backend"}') is None, 20)
     assert alert_state(engine, "ServiceDown") == "inactive"
     engine.stop()
+
+
+def test_every_seed_alert(make_engine, tmp_path):
+    """The other five of the seed's alerts, and the twin of the one that can never fire."""
+    rules = scaled_rules(tmp_path, for_s=3)
+    engine = make_engine(f"--rules.path={rules}", "--events.sample-interval=1s").start()
+    events = Events(engine.url, app="hedge_fund", job="hedge-fund-backend", beat_s=1)
+    expected = {"HighErrorRate", "HighMemoryUsage", "HighCPUUsage", "HighLatencyP95"}
+    cpu_s = 0.0
+
+    def firing():
+        nonlocal cpu_s
+        cpu_s += 1.0  # twice a second: two cores busy
+        for status in (200, 500):
+            events.send("request", method="GET", route="/slow", status=status, duration_ms=12000)
+        events.send("resource", rss_bytes=6 << 30, cpu_seconds=1000 + cpu_s)
+        return expected <= {alert["labels"]["alertname"] for alert in engine.alerts()
+                            if alert["state"] == "firing"}
+
+    # Beats only: the client's own figures about this process would mix with the made-up ones.
+    events._beat = lambda: events.send("beat", interval_s=1)
+    wait_for("four alerts fire", firing, 60, 0.5)
+    assert alert_state(engine, "HighLatency") == "inactive", "its bucket ceiling is its threshold"
+    assert alert_state(engine, "ServiceDown") == "inactive"
+
+    events.abandon()  # no goodbye: the process is gone
+    wait_for("ServiceDown fires", lambda: alert_state(engine, "ServiceDown") == "firing", 30)
+    wait_for("what was high resolves", lambda: all(
+        alert_state(engine, name) == "inactive" for name in expected), 60, 0.5)
+    assert engine.stop() == 0
 
 
 def test_kill_in_mid_flow(make_engine, tmp_path, slack, mail, provider):

@@ -36,6 +36,7 @@ class Events:
         self._journal = open(journal, "a", buffering=1, encoding="utf-8") if journal else None
         self._queue = queue.SimpleQueue()
         self._closing = threading.Event()
+        self._abandoned = threading.Event()
         self._lock = threading.Lock()
         self._thread = None
 
@@ -53,6 +54,13 @@ class Events:
         self.send("beat", interval_s=self._beat_s, goodbye=True)
         self._closing.set()
         self._thread.join(EXIT_FLUSH_S)
+
+    def abandon(self):
+        """Stop without flushing or saying goodbye, as a killed process would."""
+        self._abandoned.set()
+        self._closing.set()
+        if self._thread is not None:
+            self._thread.join(EXIT_FLUSH_S)
 
     def _start(self):
         with self._lock:
@@ -87,7 +95,7 @@ class Events:
 
     def _run(self):
         next_beat = time.monotonic()
-        while True:
+        while not self._abandoned.is_set():
             if not self._closing.is_set() and time.monotonic() >= next_beat:
                 next_beat = time.monotonic() + self._beat_s
                 self._beat()

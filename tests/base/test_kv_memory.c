@@ -6,7 +6,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
-#include "base/kv_memory.h"
+#include "tests/base/kv_memory.h"
 #include "tests/unit.h"
 
 static void put(struct kv_store *store, enum kv_table table, const char *key, const char *value) {

@@ -4,8 +4,8 @@
  */
 #pragma once
 
-#include "base/kv_memory.h"
 #include "notify/notify.h"
+#include "tests/base/kv_memory.h"
 
 /* One transfer as it left the process. */
 struct sent {

@@ -1,5 +1,5 @@
 /* A kv_store in memory: one sorted vector of entries per table, replayed batches. */
-#include "base/kv_memory.h"
+#include "tests/base/kv_memory.h"
 
 #include <assert.h>
 #include <pthread.h>

@@ -48,8 +48,7 @@ struct web_options {
     bool enable_remote_write;
     uint32_t connections_max; /* 0 = 512 */
     uint32_t worker_count;    /* queries at the same time; 0 = 4 */
-    uint32_t
-        queue_max; /* requests waiting for a worker, per pool; 0 = 32 x worker_count; beyond: 503 */
+    uint32_t queue_max;       /* waiting, per pool; 0 = 32 x worker_count; beyond: 503 */
 
     int64_t query_timeout_ms;   /* 0 = 2 min */
     int64_t query_lookback_ms;  /* 0 = 5 min */

@@ -315,8 +315,9 @@ static void check_agreement(struct fixture *f, const uint8_t *bytes, size_t len,
 static void mutate(struct fixture *f, uint8_t *bytes, size_t len) {
     for (uint64_t left = 1 + below(f, 3); left > 0; left--) {
         size_t at = below(f, below(f, 2) == 0 ? len : (len < 16 ? len : 16));
-        bytes[at] = below(f, 2) == 0 ? (uint8_t)naive_random(&f->random)
-                                     : (uint8_t)(bytes[at] ^ 1U << below(f, 8));
+        uint64_t mutated =
+            below(f, 2) == 0 ? naive_random(&f->random) : bytes[at] ^ UINT64_C(1) << below(f, 8);
+        bytes[at] = (uint8_t)mutated;
     }
 }
 

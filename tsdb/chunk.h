@@ -1,8 +1,8 @@
 /*
  * Chunks: runs of (time, value) as bytes (FORMAT.md, "Chunk payloads"). While samples come in, a
- * chunk is Gorilla XOR with the bit layout of Prometheus' XOR chunks, which appends; sealed ones are
- * P3 (codec_p3.h). Every stored chunk names its codec. Exact for every int64 time and every double
- * bit pattern. Decoding accepts any bytes.
+ * chunk is Gorilla XOR with the bit layout of Prometheus' XOR chunks, which appends; sealed ones
+ * are P3 (codec_p3.h). Every stored chunk names its codec. Exact for every int64 time and every
+ * double bit pattern. Decoding accepts any bytes.
  */
 #pragma once
 

@@ -270,6 +270,21 @@ static void times(void **state) {
     assert_true(check(f, 480) < 480 * 6 / 8 + 30);
 }
 
+/* Around the largest number of entries a sparse list takes. */
+static void sparse_lists(void **state) {
+    struct fixture *f = *state;
+    size_t count = 5000;
+    set_times(f, count, 0);
+    for (size_t steps = 250; steps <= 260; steps++) {
+        double value = 0;
+        for (size_t i = 0; i < count; i++) {
+            value += i > 0 && i % 19 == 0 && i / 19 <= steps ? (double)i : 0;
+            f->values[i] = value;
+        }
+        (void)check(f, count);
+    }
+}
+
 /* ---- the other implementation's choices ---- */
 
 static void fill_any(struct fixture *f, size_t count) {
@@ -361,6 +376,87 @@ static void random_bytes(void **state) {
     }
 }
 
+struct payload {
+    const char *bytes;
+    size_t len;
+    bool is_good;
+};
+
+#define PAYLOAD(text, good) \
+    { .bytes = (text), .len = sizeof(text) - 1, .is_good = (good) }
+
+/* By hand, for three samples at an exact interval: each rule of the format, kept and just broken.
+ * Values: head, integer column (kind and shift, first, base, residuals). */
+static const struct payload payloads[] = {
+    PAYLOAD("\x10\x02\x00", true),  /* constant */
+    PAYLOAD("\x90\x02\x00", false), /* with exceptions */
+    PAYLOAD("\x20"
+            "12345678\x00",
+            true), /* repeated */
+    PAYLOAD("\x21"
+            "12345678\x00",
+            false),                     /* with an exponent */
+    PAYLOAD("\x60\x00\x02\x00", false), /* no such kind */
+    PAYLOAD("\x70\x00\x02\x00", false),
+    PAYLOAD("\x41\x00\x02\x00", false),             /* bits with an exponent */
+    PAYLOAD("\x10\x02\x03", false),                 /* no such kind of times */
+    PAYLOAD("\x00\x00\x02\x00", true),              /* integers: constant */
+    PAYLOAD("\x00\x05\x02\x00\x00", false),         /* no such kind */
+    PAYLOAD("\x00\x01\x02\x00\x00", true),          /* no entries */
+    PAYLOAD("\x00\x01\x02\x01\x01\x05\x00", true),  /* the last one */
+    PAYLOAD("\x00\x01\x02\x01\x02\x05\x00", false), /* one behind it */
+    PAYLOAD("\x00\x01\x02\xff\x00\x00", true),      /* blocks: zero */
+    PAYLOAD("\x00\x01\x02\xff\x01\x03\x00", true),  /* one bit each */
+    PAYLOAD("\x00\x01\x02\xff\x80\x00", false),     /* heads that do not exist */
+    PAYLOAD("\x00\x01\x02\xff\xc1\x03\x00", false),
+    PAYLOAD("\x00\x01\x02\xff\x81\x03\x03\x00", true),              /* bitmap */
+    PAYLOAD("\x00\x01\x02\xff\x81\x04\x01\x00", false),             /* a third of two residuals */
+    PAYLOAD("\x00\x01\x02\xff\x41\x01\x01\x41\x00", true),          /* patched: position 1 */
+    PAYLOAD("\x00\x01\x02\xff\x41\x01\x01\x42\x00", false),         /* position 2 of two */
+    PAYLOAD("\x00\x01\x02\xff\x41\x00\x01\x00", false),             /* no patches */
+    PAYLOAD("\x00\x01\x02\xff\x41\x03\x01\x41\x41\x41\x00", false), /* three for two */
+    PAYLOAD("\x00\x01\x02\xff\x41\x01\x00\x01\x00", false),         /* no high part */
+    PAYLOAD("\x00\x01\x02\xff\x41\x01\x32\x01\0\0\0\0\0\0\x00", true), /* of 50 bits */
+    PAYLOAD("\x00\x01\x02\xff\x41\x01\x33\x01\0\0\0\0\0\0\0\x00", false),
+    /* 62 bits below: a high part of two fits, one of three does not */
+    PAYLOAD("\x00\x01\x02\xff\x7f\x01\x02"
+            "0123456789abcdef"
+            "\x41\x00",
+            true),
+    PAYLOAD("\x00\x01\x02\xff\x7f\x01\x03"
+            "0123456789abcdef"
+            "\x41\x01\x00",
+            false),
+    PAYLOAD("\x80\x00\x02\x00\x00", true),          /* exceptions: none */
+    PAYLOAD("\x80\x00\x02\x01\x02\x01\x00", true),  /* the last value is stale */
+    PAYLOAD("\x80\x00\x02\x01\x00\x11\x00", true),  /* all three */
+    PAYLOAD("\x80\x00\x02\x01\x00\x19\x00", false), /* four */
+    PAYLOAD("\x80\x00\x02\x01\x02\x09\x00", false), /* the last and one more */
+    PAYLOAD("\x80\x00\x02\x01\x03\x01\x00", false), /* behind the last */
+    PAYLOAD("\x80\x00\x02\x01\x00\x05\x00", true),  /* codes end at 5 */
+    PAYLOAD("\x80\x00\x02\x01\x00\x06\x00", false),
+    PAYLOAD("\x80\x00\x02\x04\x00\x01\x00\x01\x00\x01\x00\x01\x00", false), /* four runs */
+};
+
+static void rules_of_the_format(void **state) {
+    struct fixture *f = *state;
+    set_times(f, 3, 0);
+    for (size_t i = 0; i < ARRAY_LEN(payloads); i++) {
+        const struct payload *payload = &payloads[i];
+        if (decode_exactly(f, payload->bytes, payload->len, 3) != payload->is_good) {
+            fail_msg("payload %zu", i);
+        }
+        check_agreement(f, (const uint8_t *)payload->bytes, payload->len, 3);
+    }
+    /* One value has no residuals. */
+    check_agreement(f, (const uint8_t *)"\x00\x01\x02\x00\x00", 5, 1);
+    assert_false(decode_exactly(f, "\x00\x01\x02\x00\x00", 5, 1));
+    /* The ends of an exact interval, and of any other times, are the header's. */
+    f->t_ms[2]++;
+    assert_false(decode_exactly(f, "\x10\x02\x00", 3, 3));
+    assert_false(decode_exactly(f, "\x10\x02\x01\x00\x00\x00", 6, 3));
+}
+
 static void truncations(void **state) {
     struct fixture *f = *state;
     struct p3_bounds none = { .count = 0 };
@@ -389,6 +485,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(noise, setup, teardown),
         cmocka_unit_test_setup_teardown(largest, setup, teardown),
         cmocka_unit_test_setup_teardown(times, setup, teardown),
+        cmocka_unit_test_setup_teardown(sparse_lists, setup, teardown),
+        cmocka_unit_test_setup_teardown(rules_of_the_format, setup, teardown),
         cmocka_unit_test_setup_teardown(any_choice, setup, teardown),
         cmocka_unit_test_setup_teardown(damage, setup, teardown),
         cmocka_unit_test_setup_teardown(random_bytes, setup, teardown),

@@ -222,8 +222,8 @@ static bool parse_float(struct cursor *cursor, struct pqt_series *series) {
     }
     for (uint64_t i = 0; i <= count; i++) {
         add_value(cursor, series, (struct pqt_value){ .kind = PQT_FLOAT, .number = value });
-        if (has_step) {
-            value += step; /* adding zero would make a stale marker an ordinary NaN */
+        if (has_step && !is_stale(value)) { /* arithmetic would make it an ordinary NaN */
+            value += step;
         }
     }
     return true;

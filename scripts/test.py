@@ -2,7 +2,7 @@
 
 Stages, in order; each is a build directory of its own (build, build-clang, build-asan, build-tsan):
   gcc    warnings are errors; every meson suite: unit, promql, fuzz corpora, tidy
-  clang  warnings are errors; compile everything, run the unit suite
+  clang  warnings are errors; compile everything; unit, promql, fuzz corpora
   asan   AddressSanitizer and UndefinedBehaviorSanitizer; unit, promql, fuzz corpora
   tsan   ThreadSanitizer; the unit suite
   e2e    pytest over the gcc binary with real peers and clients
@@ -21,7 +21,9 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 STAGES = {
     "gcc": {"dir": "build", "cc": "gcc", "options": [], "suites": None},
-    "clang": {"dir": "build-clang", "cc": "clang", "options": [], "suites": ["unit"]},
+    "clang": {
+        "dir": "build-clang", "cc": "clang", "options": [], "suites": ["unit", "promql", "fuzz"],
+    },
     "asan": {
         "dir": "build-asan",
         "cc": "gcc",

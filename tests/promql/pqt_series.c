@@ -220,11 +220,15 @@ static bool parse_float(struct cursor *cursor, struct pqt_series *series) {
     if (is_repeated ? !parse_count(cursor, &count) : has_step) {
         return fail(cursor, "expected x and a count");
     }
-    for (uint64_t i = 0; i <= count; i++) {
+    add_value(cursor, series, (struct pqt_value){ .kind = PQT_FLOAT, .number = value });
+    /* Two loops: compilers turn "add if there is a step" into "add zero if there is none", and
+     * arithmetic makes a stale marker an ordinary NaN. */
+    for (uint64_t i = 0; !has_step && i < count; i++) {
         add_value(cursor, series, (struct pqt_value){ .kind = PQT_FLOAT, .number = value });
-        if (has_step && !is_stale(value)) { /* arithmetic would make it an ordinary NaN */
-            value += step;
-        }
+    }
+    for (uint64_t i = 0; has_step && i < count; i++) {
+        value += step;
+        add_value(cursor, series, (struct pqt_value){ .kind = PQT_FLOAT, .number = value });
     }
     return true;
 }

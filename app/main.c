@@ -23,6 +23,10 @@ static const struct verb verbs[] = {
     { "query", "range", verb_query_range,
       "[--start=T] [--end=T] [--step=D] [-o promql|json] URL EXPR",
       "Evaluate an expression at every step of a range; default the last hour." },
+    { "tsdb", "list", verb_tsdb_list, "[--json] [DIR]",
+      "Show the windows of a data directory with their sizes." },
+    { "tsdb", "dump", verb_tsdb_dump, "[--match=S]... [--min-time=T] [--max-time=T] [--bits] [DIR]",
+      "Print every sample of a data directory, one per line." },
     { "version", NULL, verb_version, "", "Print the version." },
     { "help", NULL, verb_help, "", "Print this text." },
 };

@@ -18,6 +18,8 @@ int verb_check_config(int argc, char *const *argv);
 int verb_check_rules(int argc, char *const *argv);
 int verb_query_instant(int argc, char *const *argv);
 int verb_query_range(int argc, char *const *argv);
+int verb_tsdb_list(int argc, char *const *argv);
+int verb_tsdb_dump(int argc, char *const *argv);
 int verb_version(int argc, char *const *argv);
 int verb_help(int argc, char *const *argv);
 

@@ -4,7 +4,7 @@
  */
 #pragma once
 
-#include <stdint.h>
+#include "base/str.h"
 
 struct clock {
     int64_t (*wall_ms)(void *ctx); /* Unix epoch, milliseconds; may jump */
@@ -46,3 +46,7 @@ int64_t civil_to_ms(const struct civil *civil);
 /* RFC 3339 with milliseconds: "2026-01-02T03:04:05.678Z" (24 chars + NUL; years 0..9999). */
 #define RFC3339_TEXT_MAX 32
 void rfc3339_from_ms(int64_t t_ms, char out[RFC3339_TEXT_MAX]);
+
+/* The other way round; any offset, fractions cut to milliseconds. False (ret untouched) when the
+ * text is not a time, or not of this calendar. */
+WARN_UNUSED bool rfc3339_to_ms(struct str text, int64_t *ret_ms);

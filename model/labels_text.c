@@ -27,8 +27,7 @@ bool label_name_is_valid_legacy(struct str name) {
     return is_name(name, false);
 }
 
-/* Go's strconv.Quote for what can be in a label: valid UTF-8 stays as it is. */
-static void put_quoted(struct buf *out, struct str text) {
+void label_quote(struct str text, struct buf *out) {
     static const char hex[] = "0123456789abcdef";
     buf_putc(out, '"');
     for (size_t i = 0; i < text.len; i++) {
@@ -57,10 +56,10 @@ static void put_label(struct buf *out, const struct label *label, bool is_first)
     if (label_name_is_valid_legacy(label->name)) {
         buf_str(out, label->name);
     } else {
-        put_quoted(out, label->name);
+        label_quote(label->name, out);
     }
     buf_putc(out, '=');
-    put_quoted(out, label->value);
+    label_quote(label->value, out);
 }
 
 void labels_print(struct labels labels, struct buf *out) {
@@ -75,7 +74,7 @@ void labels_print(struct labels labels, struct buf *out) {
         buf_putc(out, '{');
     }
     if (metric.len > 0 && !is_plain) {
-        put_quoted(out, metric);
+        label_quote(metric, out);
         is_first = false;
     }
     for (size_t i = 0; i < labels.count; i++) {
@@ -108,10 +107,10 @@ void matcher_print(const struct matcher *matcher, struct buf *out) {
     if (label_name_is_valid_legacy(matcher->name)) {
         buf_str(out, matcher->name);
     } else {
-        put_quoted(out, matcher->name);
+        label_quote(matcher->name, out);
     }
     buf_cstr(out, match_type_to_string(matcher->type));
-    put_quoted(out, matcher->value);
+    label_quote(matcher->value, out);
 }
 
 void labels_encode(struct labels labels, struct buf *out) {

@@ -69,6 +69,8 @@ struct labels labels_dup_heap(struct labels labels);
 
 /* name{a="b",c="d"}; {a="b"} without a name; quoted UTF-8 names: {"my.name",a="b"}. */
 void labels_print(struct labels labels, struct buf *out);
+/* Go's strconv.Quote for what can be in a label: valid UTF-8 stays as it is. */
+void label_quote(struct str text, struct buf *out);
 
 /* Sort in place, check order, duplicates, caps and UTF-8, drop empty values. ERR_INVALID or
  * ERR_LIMIT naming label and limit. Used at every door. */

@@ -228,6 +228,29 @@ struct tsdb_stats {
 
 void tsdb_stats(struct tsdb *db, struct tsdb_stats *ret);
 
+/* A window of the store: what is sealed; the head holds the rest. */
+struct tsdb_window {
+    int64_t start_ms; /* first and last instant that belong to it */
+    int64_t end_ms;
+    int64_t t_min_ms; /* of its samples */
+    int64_t t_max_ms;
+    uint64_t series_count;
+    uint64_t sample_count;
+    uint64_t chunk_count;
+    uint64_t segment_bytes;
+    uint64_t row_bytes;   /* chunk references, one row per series */
+    uint64_t index_bytes; /* postings */
+};
+
+/* The store's windows, ascending; *ret lives in `arena`. With `with_tables` the rows and postings
+ * are measured too, which reads all of their keys. Errors: ERR_CORRUPT, ERR_IO. */
+WARN_UNUSED bool tsdb_windows(struct tsdb *db,
+                              bool with_tables,
+                              struct arena *arena,
+                              struct tsdb_window **ret,
+                              size_t *ret_count,
+                              struct err *err);
+
 /* Seal everything sealable up to now and apply retention, as the background work would; for tests
  * and offline tools. */
 WARN_UNUSED bool tsdb_maintain_blocking(struct tsdb *db, struct err *err);

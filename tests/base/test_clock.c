@@ -32,6 +32,8 @@ static void known_instants(void **state) {
         char text[RFC3339_TEXT_MAX];
         rfc3339_from_ms(cases[i].t_ms, text);
         assert_string_equal(text, cases[i].text);
+        int64_t back = 0;
+        assert_true(rfc3339_to_ms(str_from(cases[i].text), &back) && back == cases[i].t_ms);
         struct civil civil = civil_from_ms(cases[i].t_ms);
         assert_int_equal(civil.weekday, cases[i].weekday);
         assert_int_equal(civil.year_day, cases[i].year_day);

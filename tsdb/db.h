@@ -15,7 +15,7 @@
 #include "tsdb/store.h"
 #include "tsdb/u64map.h"
 
-#define FORMAT_VERSION      2
+#define FORMAT_VERSION      3
 #define KV_KEY_BYTES_MAX    500
 #define METADATA_FAMILY_MAX 100000 /* families kept; more are not remembered */
 #define ALIAS_SHARD_COUNT   16

@@ -53,9 +53,9 @@ static bool find_last(struct recovery *recovery, struct head_newcomer *newcomer,
                        err)) {
         return false;
     }
-    if (found && recovery->row.count > 0) {
+    if (found && recovery->row.has_last) {
         newcomer->has_last = true;
-        newcomer->t_last_ms = recovery->row.refs[recovery->row.count - 1].t_max_ms;
+        newcomer->t_last_ms = recovery->row.t_last_ms;
         newcomer->value_last_bits = recovery->row.value_last_bits;
     }
     return true;
@@ -122,8 +122,9 @@ static bool enter_pending(struct recovery *recovery, int64_t window, uint64_t id
         return true;
     }
     struct series *series = head_series(&db->head, ref);
-    int64_t t_first_ms = recovery->row.refs[0].t_min_ms;
-    int64_t t_newest_ms = recovery->row.refs[recovery->row.count - 1].t_max_ms;
+    int64_t t_first_ms;
+    int64_t t_newest_ms;
+    store_row_bounds(&recovery->row, &t_first_ms, &t_newest_ms);
     series->t_first_ms = t_first_ms < series->t_first_ms ? t_first_ms : series->t_first_ms;
     series->t_newest_ms = t_newest_ms > series->t_newest_ms ? t_newest_ms : series->t_newest_ms;
     return true;

@@ -240,6 +240,8 @@ static int put_row(struct slice *slice,
         store_row_add(&slice->row, slice->jobs[i].ref);
         stats->sample_count += slice->jobs[i].count;
         stats->chunk_count++;
+        slice->row.has_last = true;
+        slice->row.t_last_ms = slice->jobs[i].t_max_ms;
         slice->row.value_last_bits = slice->jobs[i].value_last_bits;
     }
     int rc = put_series_row(slice, store, txn, job);

@@ -23,9 +23,9 @@ static bool load_known(struct tsdb *db, struct head_newcomer *newcomer, struct e
             ok = store_get_row(&db->store, txn, window, newcomer->id, &row, &found, err);
         }
     }
-    if (ok && row.count > 0) {
+    if (ok && row.has_last) {
         newcomer->has_last = true;
-        newcomer->t_last_ms = row.refs[row.count - 1].t_max_ms;
+        newcomer->t_last_ms = row.t_last_ms;
         newcomer->value_last_bits = row.value_last_bits;
     }
     store_row_finish(&row);

@@ -10,6 +10,7 @@
 
 #define CRC_BYTES     4
 #define ROW_VERSION   1
+#define REFS_VERSION  2 /* of table rows */
 #define MAP_BYTES     ((size_t)1 << 40)
 #define STATE_KEY     STR("state")
 #define ROW_BYTES_MAX ((size_t)1 << 30)
@@ -420,26 +421,63 @@ void store_row_finish(struct store_row *row) {
     *row = (struct store_row){ 0 };
 }
 
-void store_row_add(struct store_row *row, struct chunk_ref ref) {
-    row->refs = vec_grow(row->refs, &row->cap, row->count + 1, sizeof(row->refs[0]));
-    row->refs[row->count++] = ref;
+static bool is_before(const struct chunk_ref *a, const struct chunk_ref *b) {
+    if (a->t_min_ms != b->t_min_ms) {
+        return a->t_min_ms < b->t_min_ms;
+    }
+    return a->segment != b->segment ? a->segment < b->segment : a->offset < b->offset;
 }
 
+void store_row_add(struct store_row *row, struct chunk_ref ref) {
+    row->refs = vec_grow(row->refs, &row->cap, row->count + 1, sizeof(row->refs[0]));
+    size_t at = row->count++;
+    for (; at > 0 && is_before(&ref, &row->refs[at - 1]); at--) {
+        row->refs[at] = row->refs[at - 1];
+    }
+    row->refs[at] = ref;
+}
+
+void store_row_bounds(const struct store_row *row, int64_t *ret_t_min_ms, int64_t *ret_t_max_ms) {
+    assert(row->count > 0);
+    *ret_t_min_ms = row->refs[0].t_min_ms;
+    *ret_t_max_ms = row->refs[0].t_max_ms;
+    for (size_t i = 1; i < row->count; i++) {
+        if (row->refs[i].t_max_ms > *ret_t_max_ms) {
+            *ret_t_max_ms = row->refs[i].t_max_ms;
+        }
+    }
+}
+
+/* Version 1 knew no chunks out of order: the last one ends with the newest sample. */
 static bool decode_row(struct str body, struct store_row *row) {
     struct reader reader = reader_init(body.ptr, body.len);
     uint8_t version = reader_u8(&reader);
-    row->value_last_bits = reader_le64(&reader);
-    uint64_t count = reader_uvarint(&reader);
+    bool is_v1 = version == 1;
+    uint64_t count;
+    if (is_v1) {
+        row->value_last_bits = reader_le64(&reader);
+        count = reader_uvarint(&reader);
+        row->has_last = count > 0;
+    } else {
+        count = reader_uvarint(&reader);
+        row->has_last = (count & 1) != 0;
+        count >>= 1;
+        row->value_last_bits = row->has_last ? reader_le64(&reader) : 0;
+    }
     struct chunk_ref ref = { 0 };
     for (uint64_t i = 0; i < count && !reader.is_bad; i++) {
-        ref.segment += reader_uvarint(&reader);
+        ref.segment += is_v1 ? reader_uvarint(&reader) : (uint64_t)reader_svarint(&reader);
         ref.offset = (uint32_t)reader_uvarint(&reader);
         ref.t_min_ms = i64_add(ref.t_max_ms, reader_svarint(&reader));
         ref.t_max_ms = i64_add(ref.t_min_ms, (int64_t)reader_uvarint(&reader));
         ref.count = (uint32_t)reader_uvarint(&reader);
         store_row_add(row, ref);
     }
-    return !reader.is_bad && version == ROW_VERSION && reader_left(&reader) == 0;
+    row->t_last_ms = ref.t_max_ms;
+    if (!is_v1 && row->has_last) {
+        row->t_last_ms = i64_add(ref.t_max_ms, reader_svarint(&reader));
+    }
+    return !reader.is_bad && version >= 1 && version <= REFS_VERSION && reader_left(&reader) == 0;
 }
 
 bool store_get_row(struct store *store,
@@ -450,7 +488,7 @@ bool store_get_row(struct store *store,
                    bool *ret_found,
                    struct err *err) {
     row->count = 0;
-    row->value_last_bits = 0;
+    row->has_last = false;
     uint8_t key[STORE_KEY_ROW_BYTES];
     store_key_row(key, window, id);
     struct str body;
@@ -467,19 +505,23 @@ int store_put_row(struct store *store,
                   const struct store_row *row) {
     struct buf body;
     buf_init(&body, ROW_BYTES_MAX);
-    buf_putc(&body, ROW_VERSION);
-    buf_le64(&body, row->value_last_bits);
-    buf_uvarint(&body, row->count);
+    buf_putc(&body, REFS_VERSION);
+    buf_uvarint(&body, (uint64_t)row->count << 1 | row->has_last);
+    if (row->has_last) {
+        buf_le64(&body, row->value_last_bits);
+    }
     struct chunk_ref previous = { 0 };
     for (size_t i = 0; i < row->count; i++) {
         const struct chunk_ref *ref = &row->refs[i];
-        assert(ref->segment >= previous.segment);
-        buf_uvarint(&body, ref->segment - previous.segment);
+        buf_svarint(&body, (int64_t)(ref->segment - previous.segment));
         buf_uvarint(&body, ref->offset);
         buf_svarint(&body, i64_sub(ref->t_min_ms, previous.t_max_ms));
         buf_uvarint(&body, (uint64_t)i64_sub(ref->t_max_ms, ref->t_min_ms));
         buf_uvarint(&body, ref->count);
         previous = *ref;
+    }
+    if (row->has_last) {
+        buf_svarint(&body, i64_sub(row->t_last_ms, previous.t_max_ms));
     }
     uint8_t key[STORE_KEY_ROW_BYTES];
     store_key_row(key, window, id);

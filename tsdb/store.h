@@ -60,9 +60,13 @@ struct chunk_ref {
     int64_t t_max_ms;
 };
 
+/* Chunks of out-of-order samples may overlap others. The newest sample that came in order tells
+ * replay what it need not append again; times of chunks cannot. */
 struct store_row {
+    bool has_last; /* some sample of the row came in order: the newest of those */
+    int64_t t_last_ms;
     uint64_t value_last_bits;
-    struct chunk_ref *refs; /* ascending in time */
+    struct chunk_ref *refs; /* by t_min_ms, then segment, then offset */
     size_t count;
     size_t cap; /* private */
 };
@@ -174,7 +178,10 @@ int store_put_row(struct store *store,
                   int64_t window,
                   uint64_t id,
                   const struct store_row *row);
+/* Into its place in the order. */
 void store_row_add(struct store_row *row, struct chunk_ref ref);
+/* Oldest and newest time of a row with chunks. */
+void store_row_bounds(const struct store_row *row, int64_t *ret_t_min_ms, int64_t *ret_t_max_ms);
 
 /* ---- segments ---- */
 

@@ -162,7 +162,7 @@ static void old_chunks_are_read(void **state) {
     put_format(f, 1);
     assert_string_equal(read_name(f, "m"), want);
     fixture_reopen(f);
-    assert_int_equal(get_format(f), 2);
+    assert_int_equal(get_format(f), FORMAT_VERSION);
     assert_string_equal(read_name(f, "m"), want);
 
     write_samples(f, FIXTURE_NOW_MS + 4 * HOUR_MS, 100);
@@ -174,7 +174,7 @@ static void old_chunks_are_read(void **state) {
     snprintf(both, 100000, "%s", read_name(f, "m"));
     fixture_reopen(f);
     assert_string_equal(read_name(f, "m"), both);
-    assert_int_equal(get_format(f), 2);
+    assert_int_equal(get_format(f), FORMAT_VERSION);
     test_free(both);
     test_free(want);
 }
@@ -191,7 +191,7 @@ static void read_only_leaves_the_format(void **state) {
     fixture_close(f);
     f->options.is_read_only = false;
     fixture_open(f);
-    assert_int_equal(get_format(f), 2);
+    assert_int_equal(get_format(f), FORMAT_VERSION);
 }
 
 static void damaged_format_is_refused(void **state) {

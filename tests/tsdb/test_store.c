@@ -132,36 +132,56 @@ static void window_rows(void **state) {
 static void chunk_rows(void **state) {
     struct world *w = *state;
     struct err err = ERR_INIT;
+    /* As they must come back: by time, then segment, then offset; they may overlap. */
     static const struct chunk_ref refs[] = {
         { .segment = 1, .offset = 16, .count = 1, .t_min_ms = INT64_MIN, .t_max_ms = INT64_MIN },
-        { .segment = 1, .offset = 99, .count = 9, .t_min_ms = -5, .t_max_ms = 5 },
+        { .segment = 9, .offset = 99, .count = 9, .t_min_ms = -5, .t_max_ms = 5000 },
+        { .segment = 7, .offset = 16, .count = 2, .t_min_ms = 6, .t_max_ms = 7 },
         { .segment = 7, .offset = 32000, .count = 120, .t_min_ms = 6, .t_max_ms = INT64_MAX },
+        { .segment = 8, .offset = 16, .count = 3, .t_min_ms = 6, .t_max_ms = 8 },
     };
-    struct store_row row = { .value_last_bits = STALE_NAN_BITS };
+    struct store_row row = { .has_last = true, .t_last_ms = 8, .value_last_bits = STALE_NAN_BITS };
+    static const size_t added[ARRAY_LEN(refs)] = { 3, 0, 4, 2, 1 };
     for (size_t i = 0; i < ARRAY_LEN(refs); i++) {
-        store_row_add(&row, refs[i]);
+        store_row_add(&row, refs[added[i]]);
     }
+    int64_t t_min_ms;
+    int64_t t_max_ms;
+    store_row_bounds(&row, &t_min_ms, &t_max_ms);
+    assert_true(t_min_ms == INT64_MIN && t_max_ms == INT64_MAX);
     assert_int_equal(store_put_row(&w->store, w->txn, -1, 42, &row), 0);
     struct store_row got = { 0 };
     bool found;
     assert_true(store_get_row(&w->store, w->txn, -1, 42, &got, &found, &err));
     assert_true(found && got.value_last_bits == STALE_NAN_BITS);
+    assert_true(got.has_last && got.t_last_ms == 8);
     assert_int_equal(got.count, ARRAY_LEN(refs));
     assert_memory_equal(got.refs, refs, sizeof(refs));
+    row.has_last = false;
+    assert_int_equal(store_put_row(&w->store, w->txn, -1, 44, &row), 0);
+    assert_true(store_get_row(&w->store, w->txn, -1, 44, &got, &found, &err));
+    assert_true(found && !got.has_last && got.count == ARRAY_LEN(refs));
     assert_true(store_get_row(&w->store, w->txn, -1, 43, &got, &found, &err));
     assert_false(found);
     assert_int_equal(got.count, 0);
-    uint64_t seed = 5;
+    /* Version 1: one chunk at 100..120 of segment 3. */
+    static const uint8_t v1[] = { 1, 7, 0, 0, 0, 0, 0, 0, 0, 1, 3, 16, 200, 1, 20, 5 };
     uint8_t key[STORE_KEY_ROW_BYTES];
     store_key_row(key, 3, 1);
+    struct str key_text = str_n((const char *)key, sizeof(key));
+    assert_int_equal(
+        store_put(&w->store, w->txn, STORE_ROWS, key_text, str_n((const char *)v1, sizeof(v1))), 0);
+    assert_true(store_get_row(&w->store, w->txn, 3, 1, &got, &found, &err));
+    assert_true(got.has_last && got.t_last_ms == 120 && got.value_last_bits == 7);
+    uint64_t seed = 5;
     for (int round = 0; round < 2000; round++) {
         char body[60];
         size_t len = next_random(&seed) % sizeof(body);
         for (size_t i = 0; i < len; i++) {
-            body[i] = i == 0 ? 1 : (char)(next_random(&seed) % 16);
+            body[i] = (char)(next_random(&seed) % 16);
         }
-        struct str key_str = str_n((const char *)key, sizeof(key));
-        assert_int_equal(store_put(&w->store, w->txn, STORE_ROWS, key_str, str_n(body, len)), 0);
+        body[0] = (char)(1 + round % 2);
+        assert_int_equal(store_put(&w->store, w->txn, STORE_ROWS, key_text, str_n(body, len)), 0);
         if (!store_get_row(&w->store, w->txn, 3, 1, &got, &found, &err)) {
             assert_int_equal(err.code, ERR_CORRUPT);
         }

@@ -4,7 +4,7 @@
 BUILD ?= build
 PORT ?= 9090
 
-.PHONY: all build run test unit demo bench asan tsan fuzz fmt tidy clean deps
+.PHONY: all build run test unit demo bench asan tsan fuzz crash fmt tidy clean deps
 
 all: build
 
@@ -47,6 +47,10 @@ tsan:
 
 fuzz:
 	@python3 scripts/fuzz.py
+
+# The crash campaigns, much longer than in the tests; CRASH_SEED moves on to other seeds.
+crash: build
+	@scripts/crash.sh $(BUILD)
 
 fmt:
 	@git ls-files '*.c' '*.h' | xargs clang-format -i

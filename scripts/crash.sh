@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# The crash campaigns at length, one after the other; each prints the seeds that repeat it.
+#   scripts/crash.sh BUILD_DIR      (CRASH_SEED: the first seed, default 100000)
+set -euo pipefail
+crash="$1/tests/crash"
+seed="${CRASH_SEED:-100000}"
+"$crash/killloop" --writer "$crash/crash_writer" --cycles 20000 --seed "$seed"

@@ -1,0 +1,226 @@
+/*
+ * The process that gets killed: writes batches of a load to a directory and appends a line to the
+ * ack file when one is durable.
+ *
+ *   crash_writer DIR ACK SEED FROM COUNT MODE
+ *
+ * MODE: letters; "s" one batch after the other, maintenance between them: every system call at the
+ * same place in every run; "t" batches in flight while other threads maintain and read; "c" closes
+ * at the end, otherwise it just exits; "l" late samples; "x" acknowledges before it commits, which
+ * the checks must find.
+ */
+#include <fcntl.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "tests/crash/load.h"
+
+#define HANG_S 60 /* then something waits for ever: SIGALRM */
+
+enum {
+    EXIT_OPEN = 2,
+    EXIT_COMMIT,
+    EXIT_MAINTAIN,
+    EXIT_READ,
+    EXIT_USAGE
+};
+
+struct writer {
+    struct load load;
+    uint64_t from;
+    uint64_t count;
+    const char *mode;
+    int ack_fd;
+    struct fake_clock clock;
+    struct tsdb *db;
+    pthread_mutex_t lock;
+    pthread_cond_t cond;
+    unsigned in_flight; /* guarded by lock */
+    _Atomic bool is_done;
+};
+
+struct in_flight {
+    struct writer *writer;
+    uint64_t n;
+};
+
+static void die(int code, const char *what, const struct err *err) {
+    fprintf(stderr, "writer: %s: %s\n", what, err->msg);
+    _exit(code);
+}
+
+static void ack(struct writer *writer, uint64_t n) {
+    char line[32];
+    int len = snprintf(line, sizeof(line), "%" PRIu64 "\n", n);
+    if (write(writer->ack_fd, line, (size_t)len) != len) {
+        _exit(EXIT_USAGE);
+    }
+}
+
+static void set_clock(struct writer *writer, uint64_t n) {
+    int64_t ahead_ms = load_now_ms(n) - clock_wall_ms(&writer->clock.clock);
+    if (ahead_ms > 0) {
+        fake_clock_advance(&writer->clock, ahead_ms);
+    }
+}
+
+static bool has_mode(const struct writer *writer, char letter) {
+    return strchr(writer->mode, letter) != NULL;
+}
+
+/* ---- one after the other ---- */
+
+static void run_sequence(struct writer *writer) {
+    bool is_early = has_mode(writer, 'x');
+    for (uint64_t n = writer->from; n < writer->from + writer->count; n++) {
+        struct err err = ERR_INIT;
+        set_clock(writer, n);
+        if (is_early) {
+            ack(writer, n);
+        }
+        if (!load_commit_blocking(&writer->load, writer->db, n, &err)) {
+            die(EXIT_COMMIT, "committing", &err);
+        }
+        if (!is_early) {
+            ack(writer, n);
+        }
+        if (load_random(writer->load.seed, n, 99) % 7 == 0 &&
+            !tsdb_maintain_blocking(writer->db, &err)) {
+            die(EXIT_MAINTAIN, "maintaining", &err);
+        }
+    }
+}
+
+/* ---- with threads ---- */
+
+static void committed(void *ctx, const struct tsdb_commit_result *result) {
+    struct in_flight *in_flight = ctx;
+    struct writer *writer = in_flight->writer;
+    struct err err = result->err;
+    if (!result->is_durable || !load_verdicts(&writer->load, in_flight->n, result, &err)) {
+        die(EXIT_COMMIT, "committing", &err);
+    }
+    ack(writer, in_flight->n);
+    free(in_flight);
+    pthread_mutex_lock(&writer->lock);
+    writer->in_flight--;
+    pthread_cond_signal(&writer->cond);
+    pthread_mutex_unlock(&writer->lock);
+}
+
+static void *maintain_main(void *arg) {
+    struct writer *writer = arg;
+    while (!writer->is_done) {
+        struct err err = ERR_INIT;
+        if (!tsdb_maintain_blocking(writer->db, &err)) {
+            die(EXIT_MAINTAIN, "maintaining", &err);
+        }
+    }
+    return NULL;
+}
+
+static void read_once(struct writer *writer) {
+    struct err err = ERR_INIT;
+    struct tsdb_querier *querier;
+    struct tsdb_series_view *views;
+    struct tsdb_column column = { 0 };
+    struct arena arena;
+    size_t count;
+    arena_init(&arena, SIZE_MAX);
+    if (!tsdb_querier_open(writer->db, INT64_MIN, INT64_MAX, NULL, &querier, &err) ||
+        !tsdb_select(querier, NULL, 0, &arena, &views, &count, &err)) {
+        die(EXIT_READ, "selecting", &err);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (!tsdb_read(querier, views[i].id, INT64_MIN, INT64_MAX, &column, &err)) {
+            die(EXIT_READ, "reading", &err);
+        }
+    }
+    tsdb_column_finish(&column);
+    tsdb_querier_close(querier);
+    arena_finish(&arena);
+}
+
+static void *read_main(void *arg) {
+    struct writer *writer = arg;
+    while (!writer->is_done) {
+        read_once(writer);
+    }
+    return NULL;
+}
+
+static void take_slot(struct writer *writer, unsigned max) {
+    pthread_mutex_lock(&writer->lock);
+    while (writer->in_flight >= max) {
+        pthread_cond_wait(&writer->cond, &writer->lock);
+    }
+    writer->in_flight++;
+    pthread_mutex_unlock(&writer->lock);
+}
+
+static void run_threads(struct writer *writer) {
+    pthread_t maintainer;
+    pthread_t reader;
+    if (pthread_create(&maintainer, NULL, maintain_main, writer) != 0 ||
+        pthread_create(&reader, NULL, read_main, writer) != 0) {
+        _exit(EXIT_USAGE);
+    }
+    for (uint64_t n = writer->from; n < writer->from + writer->count; n++) {
+        struct err err = ERR_INIT;
+        struct in_flight *in_flight = malloc(sizeof(*in_flight));
+        *in_flight = (struct in_flight){ .writer = writer, .n = n };
+        take_slot(writer, LOAD_IN_FLIGHT_MAX);
+        set_clock(writer, n);
+        if (!load_commit(&writer->load, writer->db, n, committed, in_flight, &err)) {
+            die(EXIT_COMMIT, "beginning", &err);
+        }
+    }
+    take_slot(writer, 1); /* all came back */
+    writer->is_done = true;
+    pthread_join(maintainer, NULL);
+    pthread_join(reader, NULL);
+}
+
+/* ---- */
+
+static void open_store(struct writer *writer, const char *dir) {
+    struct err err = ERR_INIT;
+    struct tsdb_options options;
+    fake_clock_init(&writer->clock, load_now_ms(writer->from));
+    load_options(dir, &writer->clock.clock, &options);
+    if (!tsdb_open(&options, &writer->db, &err)) {
+        die(EXIT_OPEN, "opening", &err);
+    }
+}
+
+int main(int argc, char **argv) {
+    struct writer writer = { .in_flight = 0 };
+    alarm(HANG_S);
+    if (argc != 7 || !str_parse_u64(str_from(argv[3]), &writer.load.seed) ||
+        !str_parse_u64(str_from(argv[4]), &writer.from) ||
+        !str_parse_u64(str_from(argv[5]), &writer.count)) {
+        fprintf(stderr, "usage: crash_writer DIR ACK SEED FROM COUNT MODE\n");
+        return EXIT_USAGE;
+    }
+    writer.mode = argv[6];
+    writer.load.has_late = has_mode(&writer, 'l');
+    writer.ack_fd = open(argv[2], O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (writer.ack_fd < 0) {
+        return EXIT_USAGE;
+    }
+    pthread_mutex_init(&writer.lock, NULL);
+    pthread_cond_init(&writer.cond, NULL);
+    open_store(&writer, argv[1]);
+    if (has_mode(&writer, 't')) {
+        run_threads(&writer);
+    } else {
+        run_sequence(&writer);
+    }
+    if (has_mode(&writer, 'c')) {
+        tsdb_close(writer.db);
+    }
+    _exit(0);
+}

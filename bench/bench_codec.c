@@ -1,11 +1,13 @@
 /*
  * The chunk codecs on the mixed corpus: bench_codec [SEED]
  *
- * Per class: bytes per sample of XOR at 120 and of P3 at 120 and 480 samples a chunk (payloads:
- * XOR's times are in its bytes, P3's exact times take one byte a chunk), and ns per sample to
+ * Per class: bytes per sample of XOR at 120, of P3 at 120 and 480 samples a chunk, and of P3 in
+ * groups at 480 (payloads: XOR's times are in its bytes, P3's exact times take one byte a chunk,
+ * groups share one column, not counted; buckets lean on the bucket before), and ns per sample to
  * encode and decode. Below, the weighted mix; then time columns alone. Every chunk is decoded and
  * compared bit by bit.
  */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,14 +26,29 @@ enum {
     REPEATS = 3, /* the fastest counts */
 };
 
+/* A column of the table. */
+struct mode {
+    const char *name;
+    enum chunk_codec codec;
+    size_t chunk; /* samples */
+};
+
+static const struct mode modes[] = {
+    { "XOR/120", CHUNK_XOR, CHUNK_SMALL },
+    { "P3/120", CHUNK_P3, CHUNK_SMALL },
+    { "P3/480", CHUNK_P3, CHUNK_LARGE },
+    { "P3 groups/480", CHUNK_P3_GROUP, CHUNK_LARGE },
+};
+
 struct bench {
     struct corpus corpus;
     struct p3_encoder encoder;
     double *values;
     int64_t *t_ms;
     struct buf out;
+    bool has_buckets; /* series are buckets of histograms, in order */
     int64_t t_decoded_ms[CHUNK_LARGE];
-    double decoded[CHUNK_LARGE];
+    double decoded[2][CHUNK_LARGE]; /* of series in turn, so that one finds its neighbour */
 };
 
 struct figures {
@@ -44,73 +61,102 @@ static double now_ns(void) {
     return (double)clock_mono_ns(clock_system());
 }
 
-static void compare(const struct bench *bench, size_t at, size_t count, bool is_decoded) {
-    if (!is_decoded || memcmp(bench->values + at, bench->decoded, count * sizeof(double)) != 0 ||
-        memcmp(bench->t_ms + at % SAMPLES, bench->t_decoded_ms, count * sizeof(int64_t)) != 0) {
+/* A chunk of the class: its series, and the first of its samples in the series. */
+struct at {
+    size_t series;
+    size_t sample;
+};
+
+static const double *values_at(const struct bench *bench, struct at at) {
+    return bench->values + at.series * SAMPLES + at.sample;
+}
+
+static bool has_neighbour(const struct bench *bench, struct at at) {
+    return bench->has_buckets && at.series % CORPUS_BUCKETS > 0;
+}
+
+static void compare(const struct bench *bench, struct at at, size_t count, bool is_decoded) {
+    if (!is_decoded ||
+        memcmp(values_at(bench, at), bench->decoded[at.series % 2], count * sizeof(double)) != 0 ||
+        memcmp(bench->t_ms + at.sample, bench->t_decoded_ms, count * sizeof(int64_t)) != 0) {
         fprintf(stderr, "bench_codec: a chunk is not what it was\n");
         exit(1);
     }
 }
 
 /* Appends a payload to bench->out. */
-static void encode(struct bench *bench, bool is_p3, size_t at, size_t count) {
-    if (is_p3) {
-        p3_encode(&bench->encoder, bench->t_ms + at % SAMPLES, bench->values + at, count,
-                  &bench->out);
+static void encode(struct bench *bench, const struct mode *mode, struct at at) {
+    const double *values = values_at(bench, at);
+    const int64_t *t_ms = bench->t_ms + at.sample;
+    if (mode->codec == CHUNK_P3_GROUP) {
+        const double *neighbour = has_neighbour(bench, at) ? values - SAMPLES : NULL;
+        p3_group_encode(&bench->encoder, values, mode->chunk, neighbour, &bench->out);
+        return;
+    }
+    if (mode->codec == CHUNK_P3) {
+        p3_encode(&bench->encoder, t_ms, values, mode->chunk, &bench->out);
         return;
     }
     uint8_t bytes[CHUNK_SMALL * CHUNK_SAMPLE_BYTES_MAX];
     struct chunk_appender appender;
     chunk_appender_init(&appender);
-    for (size_t i = at; i < at + count; i++) {
-        chunk_append(&appender, bytes, bench->t_ms[i % SAMPLES], bench->values[i]);
+    for (size_t i = 0; i < mode->chunk; i++) {
+        chunk_append(&appender, bytes, t_ms[i], values[i]);
     }
     buf_append(&bench->out, bytes, chunk_byte_count(&appender));
 }
 
-static bool decode(struct bench *bench, bool is_p3, struct str bytes, size_t at, size_t count) {
+static bool decode(struct bench *bench, const struct mode *mode, struct str bytes, struct at at) {
+    const int64_t *t_ms = bench->t_ms + at.sample;
     struct chunk_view chunk = {
-        .codec = is_p3 ? CHUNK_P3 : CHUNK_XOR,
+        .codec = (uint8_t)mode->codec,
         .bytes = (const uint8_t *)bytes.ptr,
         .len = bytes.len,
-        .count = count,
-        .t_min_ms = bench->t_ms[at % SAMPLES],
-        .t_max_ms = bench->t_ms[at % SAMPLES + count - 1],
+        .count = mode->chunk,
+        .t_min_ms = t_ms[0],
+        .t_max_ms = t_ms[mode->chunk - 1],
+        .group_t_ms = t_ms,
+        .group_neighbour = has_neighbour(bench, at) ? bench->decoded[(at.series + 1) % 2] : NULL,
     };
-    return chunk_decode(&chunk, bench->t_decoded_ms, bench->decoded);
+    return chunk_decode(&chunk, bench->t_decoded_ms, bench->decoded[at.series % 2]);
 }
 
-static void run_codec(struct bench *bench, bool is_p3, size_t chunk, struct figures *ret) {
-    size_t chunk_count = SERIES * SAMPLES / chunk;
+/* The chunks of all series side by side, as segments have them. */
+static struct at chunk_at(const struct mode *mode, size_t index) {
+    return (struct at){ .series = index % SERIES, .sample = index / SERIES * mode->chunk };
+}
+
+static struct str payload_at(const struct bench *bench, const size_t *ends, size_t index) {
+    size_t from = index == 0 ? 0 : ends[index - 1];
+    return str_n(bench->out.ptr + from, ends[index] - from);
+}
+
+static void run_mode(struct bench *bench, const struct mode *mode, struct figures *ret) {
+    size_t chunk_count = SERIES * SAMPLES / mode->chunk;
     size_t *ends = mem_calloc(chunk_count, sizeof(ends[0]));
     *ret = (struct figures){ .encode_ns = 1e9, .decode_ns = 1e9 };
     for (int repeat = 0; repeat < REPEATS; repeat++) {
         buf_reset(&bench->out);
         double start = now_ns();
         for (size_t i = 0; i < chunk_count; i++) {
-            encode(bench, is_p3, i * chunk, chunk);
+            encode(bench, mode, chunk_at(mode, i));
             ends[i] = bench->out.len;
         }
         double encoded = now_ns();
         bool ok = true;
         for (size_t i = 0; i < chunk_count; i++) {
-            size_t from = i == 0 ? 0 : ends[i - 1];
-            struct str bytes = str_n(bench->out.ptr + from, ends[i] - from);
-            ok = decode(bench, is_p3, bytes, i * chunk, chunk) && ok;
+            ok = decode(bench, mode, payload_at(bench, ends, i), chunk_at(mode, i)) && ok;
         }
         double decoded = now_ns();
         double samples = SERIES * SAMPLES;
         ret->bytes = (double)bench->out.len / samples;
-        double encode_ns = (encoded - start) / samples;
-        double decode_ns = (decoded - encoded) / samples;
-        ret->encode_ns = encode_ns < ret->encode_ns ? encode_ns : ret->encode_ns;
-        ret->decode_ns = decode_ns < ret->decode_ns ? decode_ns : ret->decode_ns;
-        compare(bench, (chunk_count - 1) * chunk, chunk, ok);
+        ret->encode_ns = fmin(ret->encode_ns, (encoded - start) / samples);
+        ret->decode_ns = fmin(ret->decode_ns, (decoded - encoded) / samples);
+        compare(bench, chunk_at(mode, chunk_count - 1), mode->chunk, ok);
     }
     for (size_t i = 0; i < chunk_count; i++) {
-        size_t from = i == 0 ? 0 : ends[i - 1];
-        struct str bytes = str_n(bench->out.ptr + from, ends[i] - from);
-        compare(bench, i * chunk, chunk, decode(bench, is_p3, bytes, i * chunk, chunk));
+        struct at at = chunk_at(mode, i);
+        compare(bench, at, mode->chunk, decode(bench, mode, payload_at(bench, ends, i), at));
     }
     mem_free(ends);
 }
@@ -121,33 +167,39 @@ static void add_weighted(struct figures *total, const struct figures *figures, d
     total->decode_ns += weight * figures->decode_ns / 100;
 }
 
-static void print_row(const char *name, const struct figures rows[3]) {
+static void print_row(const char *name, const struct figures rows[ARRAY_LEN(modes)]) {
     printf("%-18s", name);
-    for (int i = 0; i < 3; i++) {
+    for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
         printf("  %6.3f %6.1f %6.2f", rows[i].bytes, rows[i].encode_ns, rows[i].decode_ns);
     }
     printf("\n");
 }
 
-static void run_classes(struct bench *bench) {
-    struct figures mix[3] = { 0 };
-    corpus_fill_times(&bench->corpus, CORPUS_TIMES_EXACT, SAMPLES, bench->t_ms);
-    printf("%-18s  %-20s  %-20s  %-20s\n", "values", "XOR/120", "P3/120", "P3/480");
-    printf("%-18s", "");
-    for (int i = 0; i < 3; i++) {
+static void print_heading(const char *what) {
+    printf("%-18s", what);
+    for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
+        printf("  %-20s", modes[i].name);
+    }
+    printf("\n%-18s", "");
+    for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
         printf("  %6s %6s %6s", "B/spl", "enc ns", "dec ns");
     }
     printf("\n");
+}
+
+static void run_classes(struct bench *bench) {
+    struct figures mix[ARRAY_LEN(modes)] = { 0 };
+    corpus_fill_times(&bench->corpus, CORPUS_TIMES_EXACT, SAMPLES, bench->t_ms);
+    print_heading("values");
     for (enum corpus_class class = 0; class < CORPUS_CLASS_COUNT; class ++) {
-        struct figures rows[3];
+        struct figures rows[ARRAY_LEN(modes)];
         corpus_fill(&bench->corpus, class, SERIES, SAMPLES, bench->values);
-        run_codec(bench, false, CHUNK_SMALL, &rows[0]);
-        run_codec(bench, true, CHUNK_SMALL, &rows[1]);
-        run_codec(bench, true, CHUNK_LARGE, &rows[2]);
-        print_row(corpus_class_to_string(class), rows);
-        for (int i = 0; i < 3; i++) {
+        bench->has_buckets = class == CORPUS_SLOW_BUCKET || class == CORPUS_FAST_BUCKET;
+        for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
+            run_mode(bench, &modes[i], &rows[i]);
             add_weighted(&mix[i], &rows[i], corpus_class_weight(class));
         }
+        print_row(corpus_class_to_string(class), rows);
     }
     print_row("mix", mix);
 }

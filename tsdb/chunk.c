@@ -249,6 +249,22 @@ static bool decode_xor(const uint8_t *bytes,
     return true;
 }
 
+/* ---- any codec ---- */
+
+static bool decode_group(const struct chunk_view *chunk,
+                         const struct p3_bounds *bounds,
+                         int64_t *ret_t_ms,
+                         double *ret_values) {
+    if (chunk->group_t_ms == NULL ||
+        !p3_group_decode(chunk->bytes, chunk->len, chunk->count, chunk->group_neighbour, ret_t_ms,
+                         ret_values) ||
+        !p3_group_fits(bounds, chunk->group_t_ms, chunk->count)) {
+        return false;
+    }
+    memcpy(ret_t_ms, chunk->group_t_ms, chunk->count * sizeof(ret_t_ms[0]));
+    return true;
+}
+
 bool chunk_decode(const struct chunk_view *chunk, int64_t *ret_t_ms, double *ret_values) {
     struct p3_bounds bounds = {
         .count = chunk->count,
@@ -258,6 +274,7 @@ bool chunk_decode(const struct chunk_view *chunk, int64_t *ret_t_ms, double *ret
     switch (chunk->codec) {
     case CHUNK_XOR: return decode_xor(chunk->bytes, chunk->len, chunk->count, ret_t_ms, ret_values);
     case CHUNK_P3: return p3_decode(chunk->bytes, chunk->len, &bounds, ret_t_ms, ret_values);
+    case CHUNK_P3_GROUP: return decode_group(chunk, &bounds, ret_t_ms, ret_values);
     default: return false;
     }
 }

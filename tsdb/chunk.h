@@ -15,9 +15,11 @@
 enum chunk_codec {
     CHUNK_XOR = 1, /* on disk: append only */
     CHUNK_P3 = 2,
+    CHUNK_P3_GROUP = 3, /* P3 that leans on columns of other chunks */
 };
 
 #define CHUNK_SAMPLES_MAX        120   /* of one under construction */
+#define CHUNK_MERGED_SAMPLES_MAX 480   /* of one that merging writes */
 #define CHUNK_SEALED_SAMPLES_MAX 65535 /* of any stored one */
 
 /* A chunk as stored, and what its header says about it. */
@@ -28,6 +30,9 @@ struct chunk_view {
     size_t count;
     int64_t t_min_ms; /* of the first and the last sample; XOR does not look at them */
     int64_t t_max_ms;
+    /* Of chunks in a group: decoded columns of `count` elements (codec_p3.h, "a chunk in a group"). */
+    const int64_t *group_t_ms;
+    const double *group_neighbour; /* NULL = none */
 };
 
 /* No single sample adds more than this. */

@@ -142,6 +142,14 @@ void p3_encode(struct p3_encoder *encoder,
                const double *values,
                size_t count,
                struct buf *out) {
-    p3_values_encode(encoder, values, count, out);
+    p3_values_encode(encoder, values, count, NULL, out);
     p3_times_encode(encoder, t_ms, count, out);
+}
+
+void p3_group_encode(struct p3_encoder *encoder,
+                     const double *values,
+                     size_t count,
+                     const double *neighbour,
+                     struct buf *out) {
+    p3_values_encode(encoder, values, count, neighbour, out);
 }

@@ -62,6 +62,22 @@ static bool decode_ulps(struct reader *reader,
     return true;
 }
 
+static bool decode_neighbour(struct reader *reader,
+                             size_t count,
+                             const double *neighbour,
+                             int64_t *scratch,
+                             double *ret) {
+    if (neighbour == NULL || !p3_ints_decode(reader, count, scratch)) {
+        return false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        int64_t beside;
+        bool is_whole = p3_is_whole(neighbour[i], &beside);
+        ret[i] = is_whole ? (double)i64_add(beside, scratch[i]) : neighbour[i];
+    }
+    return true;
+}
+
 static bool decode_exceptions(struct reader *reader, size_t count, double *ret) {
     uint64_t run_count = reader_uvarint(reader);
     size_t next = 0;
@@ -84,7 +100,11 @@ static bool decode_exceptions(struct reader *reader, size_t count, double *ret) 
     return !reader->is_bad;
 }
 
-bool p3_values_decode(struct reader *reader, size_t count, int64_t *scratch, double *ret_values) {
+bool p3_values_decode(struct reader *reader,
+                      size_t count,
+                      const double *neighbour,
+                      int64_t *scratch,
+                      double *ret_values) {
     assert(count >= 1 && count <= P3_SAMPLES_MAX);
     uint8_t head = reader_u8(reader);
     unsigned exponent = head & P3_EXPONENT_MASK;
@@ -111,6 +131,9 @@ bool p3_values_decode(struct reader *reader, size_t count, int64_t *scratch, dou
         break;
     case P3_RAW:
         ok = ok && exponent == 0 && !has_exceptions && decode_raw(reader, count, ret_values);
+        break;
+    case P3_NEIGHBOUR:
+        ok = ok && exponent == 0 && decode_neighbour(reader, count, neighbour, scratch, ret_values);
         break;
     default: ok = false;
     }
@@ -171,6 +194,26 @@ bool p3_decode(const uint8_t *bytes,
         return false;
     }
     struct reader reader = reader_init(bytes, len);
-    return p3_values_decode(&reader, bounds->count, ret_t_ms, ret_values) &&
+    return p3_values_decode(&reader, bounds->count, NULL, ret_t_ms, ret_values) &&
            p3_times_decode(&reader, bounds, ret_t_ms) && reader_left(&reader) == 0;
+}
+
+/* ---- groups ---- */
+
+bool p3_group_has_neighbour(const uint8_t *bytes, size_t len) {
+    return len > 0 && (bytes[0] >> P3_KIND_SHIFT & P3_KIND_MASK) == P3_NEIGHBOUR;
+}
+
+bool p3_group_decode(const uint8_t *bytes,
+                     size_t len,
+                     size_t count,
+                     const double *neighbour,
+                     int64_t *scratch,
+                     double *ret_values) {
+    if (count == 0 || count > P3_SAMPLES_MAX) {
+        return false;
+    }
+    struct reader reader = reader_init(bytes, len);
+    return p3_values_decode(&reader, count, neighbour, scratch, ret_values) &&
+           reader_left(&reader) == 0;
 }

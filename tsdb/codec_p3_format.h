@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "model/model.h"
 #include "tsdb/codec_p3.h"
 
 #define P3_BLOCK_RESIDUALS 64
@@ -22,6 +23,7 @@ enum p3_values_kind {
     P3_ULP = 3,
     P3_BITS = 4,
     P3_RAW = 5,
+    P3_NEIGHBOUR = 6, /* differences to another column */
 };
 
 enum {
@@ -33,6 +35,9 @@ enum {
     P3_RUN_CODE_BITS = 3,
     P3_RUN_CODE_COUNT = 6,
 };
+
+/* |m| stays below it, so that m is exact as a double. */
+#define P3_DECIMAL_LIMIT 9e15
 
 /* 10^e; dividing by it is exact to the bit, multiplying by its inverse is not. */
 extern const double p3_powers[P3_EXPONENT_MAX + 1];
@@ -52,6 +57,15 @@ struct p3_run {
     uint32_t count;
     uint64_t bits;
 };
+
+/* A whole number an int64 and a double both hold; not -0. Others are never differences. */
+static inline bool p3_is_whole(double value, int64_t *ret) {
+    if (!(value < P3_DECIMAL_LIMIT && value > -P3_DECIMAL_LIMIT)) {
+        return false;
+    }
+    *ret = (int64_t)value;
+    return double_bits((double)*ret) == double_bits(value);
+}
 
 static inline unsigned p3_bit_len(uint64_t value) {
     return value == 0 ? 0 : 64 - (unsigned)__builtin_clzll(value);

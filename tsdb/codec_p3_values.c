@@ -20,9 +20,6 @@ enum {
     DECIMAL_GOOD_BYTES = 5, /* per sample: above it, the other kinds are tried */
 };
 
-/* |m| stays below it, so that m is exact as a double. */
-#define DECIMAL_LIMIT 9e15
-
 const double p3_powers[P3_EXPONENT_MAX + 1] = {
     1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
 };
@@ -49,7 +46,7 @@ static bool is_special(double value) {
 
 static bool as_decimal(double value, unsigned exponent, int64_t *ret) {
     double scaled = value * p3_powers[exponent];
-    if (!(fabs(scaled) < DECIMAL_LIMIT)) {
+    if (!(fabs(scaled) < P3_DECIMAL_LIMIT)) {
         return false;
     }
     int64_t m = (int64_t)(scaled + (scaled < 0 ? -0.5 : 0.5));
@@ -72,7 +69,7 @@ static unsigned find_exponent(double value, unsigned first, int64_t *ret) {
 /* The integers so far are at exponent `from`: move them to `to`, unless one gets too large. */
 static bool rescale(int64_t *ints, size_t count, unsigned from, unsigned to) {
     int64_t factor = (int64_t)p3_powers[to - from];
-    int64_t limit = (int64_t)DECIMAL_LIMIT / factor;
+    int64_t limit = (int64_t)P3_DECIMAL_LIMIT / factor;
     for (size_t i = 0; i < count; i++) {
         if (ints[i] >= limit || ints[i] <= -limit) {
             return false;
@@ -214,7 +211,7 @@ static void try_bits(struct p3_encoder *encoder,
 /* The nearest decimal and how far its bits are off. */
 static bool split_ulps(double value, unsigned exponent, int64_t *ret_m, int64_t *ret_ulps) {
     double scaled = value * p3_powers[exponent];
-    if (!(fabs(scaled) < DECIMAL_LIMIT)) {
+    if (!(fabs(scaled) < P3_DECIMAL_LIMIT)) {
         return false;
     }
     *ret_m = (int64_t)(scaled + (scaled < 0 ? -0.5 : 0.5));
@@ -285,6 +282,39 @@ static void try_ulps(struct p3_encoder *encoder,
     offer(encoder, put_runs(out, encoder->runs, front.run_count), best_len);
 }
 
+/* Differences to a column sampled at the same times. What is whole in neither is a copy when it is
+ * the same: stale markers go through a whole histogram. */
+static void try_neighbour(struct p3_encoder *encoder,
+                          const double *values,
+                          size_t count,
+                          const double *neighbour,
+                          size_t *best_len) {
+    struct front front = { .good_first = count };
+    int64_t *ints = encoder->ints;
+    size_t odd_max = 4 + count / 32;
+    for (size_t i = 0; i < count; i++) {
+        int64_t m;
+        int64_t beside;
+        bool is_whole = p3_is_whole(neighbour[i], &beside);
+        if (is_whole && p3_is_whole(values[i], &m)) {
+            front.good_first = front.good_first < i ? front.good_first : i;
+            ints[i] = m - beside;
+            continue;
+        }
+        ints[i] = i == 0 ? 0 : ints[i - 1];
+        if (is_whole || double_bits(values[i]) != double_bits(neighbour[i])) {
+            add_exception(encoder->runs, &front, i, values[i]);
+            if (front.run_count > odd_max) {
+                return;
+            }
+        }
+    }
+    fill_start(&front, ints, count);
+    uint8_t *out = put_head(encoder->trial, P3_NEIGHBOUR, &front);
+    out = p3_ints_encode(ints, count, encoder->residuals, out);
+    offer(encoder, put_runs(out, encoder->runs, front.run_count), best_len);
+}
+
 static bool is_repeated(const double *values, size_t count) {
     uint64_t differences = 0;
     for (size_t i = 1; i < count; i++) {
@@ -323,6 +353,7 @@ static void put_raw(const double *values, size_t count, struct buf *out) {
 void p3_values_encode(struct p3_encoder *encoder,
                       const double *values,
                       size_t count,
+                      const double *neighbour,
                       struct buf *out) {
     assert(count >= 1 && count <= P3_SAMPLES_MAX);
     if (is_repeated(values, count)) {
@@ -332,6 +363,9 @@ void p3_values_encode(struct p3_encoder *encoder,
     p3_encoder_reserve(encoder, count);
     size_t raw_len = 1 + 8 * count;
     size_t best_len = raw_len;
+    if (neighbour != NULL) {
+        try_neighbour(encoder, values, count, neighbour, &best_len);
+    }
     try_decimal(encoder, values, count, &best_len);
     if (best_len > DECIMAL_GOOD_BYTES * count) {
         try_bits(encoder, values, count, &best_len);

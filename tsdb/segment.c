@@ -4,6 +4,7 @@
 
 #include "base/hash.h"
 #include "tsdb/bytes.h"
+#include "tsdb/codec_p3.h"
 #include "tsdb/store.h"
 
 #define SEGMENT_VERSION 1
@@ -19,6 +20,10 @@ enum {
     AT_USED = 8,
     AT_ZERO = 12,
 };
+
+static_assert(SEGMENT_HEADER_BYTES + CHUNK_HEADER_MAX + P3_BYTES_MAX(CHUNK_MERGED_SAMPLES_MAX) <=
+                  SEGMENT_BYTES_MAX,
+              "any chunk fits an empty segment");
 
 static void segment_key(uint8_t key[16], int64_t window, uint64_t number) {
     store_key_row(key, window, number);

@@ -37,7 +37,7 @@ static void check_again(struct samples samples, const struct p3_bounds *bounds) 
     p3_encoder_init(&encoder);
     buf_init(&bytes, SIZE_MAX);
     p3_encode(&encoder, samples.t_ms, samples.values, bounds->count, &bytes);
-    assert(bytes.len <= 2 + 16 * bounds->count);
+    assert(bytes.len <= P3_BYTES_MAX(bounds->count));
     bool ok = p3_decode((const uint8_t *)bytes.ptr, bytes.len, bounds, again.t_ms, again.values);
     assert(ok);
     (void)ok;

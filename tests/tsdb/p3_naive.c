@@ -170,7 +170,12 @@ static void read_exceptions(struct reader *reader, size_t count, double *ret) {
     reader->is_bad |= run_count > count;
 }
 
-static void read_values(struct reader *reader, size_t count, double *ret) {
+/* A whole number small enough to be exact, and not -0. */
+static bool is_whole(double value) {
+    return fabs(value) < 9e15 && trunc(value) == value && !(value == 0 && signbit(value));
+}
+
+static void read_values(struct reader *reader, size_t count, const double *neighbour, double *ret) {
     unsigned head = reader_u8(reader);
     unsigned kind = head / 16 % 8;
     double power = power_of_ten(head % 16);
@@ -178,9 +183,15 @@ static void read_values(struct reader *reader, size_t count, double *ret) {
     int64_t *ints = calloc(count, sizeof(ints[0]));
     int64_t *ulps = calloc(count, sizeof(ulps[0]));
     uint64_t same = 0;
-    reader->is_bad |= kind > 5 || ((kind == 2 || kind >= 4) && head % 16 != 0) ||
-                      (has_exceptions && (kind == 1 || kind == 2 || kind == 5));
-    if (kind == 0 || kind == 3 || kind == 4) {
+    reader->is_bad |= kind > 6 || ((kind == 2 || kind >= 4) && head % 16 != 0) ||
+                      (has_exceptions && (kind == 1 || kind == 2 || kind == 5)) ||
+                      (kind == 6 && neighbour == NULL);
+    if (reader->is_bad) {
+        free(ints);
+        free(ulps);
+        return;
+    }
+    if (kind == 0 || kind == 3 || kind == 4 || kind == 6) {
         read_ints(reader, count, ints);
     }
     if (kind == 3) {
@@ -199,6 +210,10 @@ static void read_values(struct reader *reader, size_t count, double *ret) {
             bits = (uint64_t)ints[i];
         } else if (kind == 5) {
             bits = reader_le64(reader);
+        } else if (kind == 6 && is_whole(neighbour[i])) {
+            bits = double_bits((double)i64_add((int64_t)neighbour[i], ints[i]));
+        } else if (kind == 6) {
+            bits = double_bits(neighbour[i]);
         }
         ret[i] = double_from_bits(bits);
     }
@@ -240,10 +255,20 @@ bool naive_decode(const uint8_t *bytes,
                   int64_t *ret_t_ms,
                   double *ret_values) {
     struct reader reader = reader_init(bytes, len);
-    read_values(&reader, bounds->count, ret_values);
+    read_values(&reader, bounds->count, NULL, ret_values);
     if (!reader.is_bad) {
         read_times(&reader, bounds, ret_t_ms);
     }
+    return !reader.is_bad && reader_left(&reader) == 0;
+}
+
+bool naive_group_decode(const uint8_t *bytes,
+                        size_t len,
+                        size_t count,
+                        const double *neighbour,
+                        double *ret_values) {
+    struct reader reader = reader_init(bytes, len);
+    read_values(&reader, count, neighbour, ret_values);
     return !reader.is_bad && reader_left(&reader) == 0;
 }
 
@@ -403,12 +428,25 @@ static bool split(double value, double power, bool has_ulps, int64_t *ret_m, int
     return has_ulps || *ret_ulps == 0;
 }
 
+/* The difference to the neighbour; false when the value must be an exception. */
+static bool lean(double value, double neighbour, int64_t *ret) {
+    if (!is_whole(neighbour)) {
+        return double_bits(value) == double_bits(neighbour);
+    }
+    if (!is_whole(value)) {
+        return false;
+    }
+    *ret = i64_sub((int64_t)value, (int64_t)neighbour);
+    return true;
+}
+
 static void put_values(struct naive_random *random,
                        const double *values,
                        size_t count,
+                       const double *neighbour,
                        struct buf *out) {
-    static const unsigned kinds[] = { 0, 3, 4, 5 };
-    unsigned kind = kinds[below(random, 4)];
+    static const unsigned kinds[] = { 0, 3, 4, 5, 6, 6, 6, 6 };
+    unsigned kind = kinds[below(random, neighbour == NULL ? 4 : 8)];
     unsigned exponent = kind < 4 ? (unsigned)below(random, 16) : 0;
     int64_t *ints = calloc(count, sizeof(ints[0]));
     int64_t *ulps = calloc(count, sizeof(ulps[0]));
@@ -420,6 +458,8 @@ static void put_values(struct naive_random *random,
         bool is_out = below(random, 20) == 0;
         if (kind == 4) {
             ints[i] = (int64_t)double_bits(values[i]);
+        } else if (kind == 6) {
+            is_out |= !lean(values[i], neighbour[i], &ints[i]);
         } else if (kind != 5) {
             is_out |= !split(values[i], power_of_ten(exponent), kind == 3, &ints[i], &ulps[i]);
         }
@@ -457,7 +497,7 @@ void naive_encode(struct naive_random *random,
                   const double *values,
                   size_t count,
                   struct buf *out) {
-    put_values(random, values, count, out);
+    put_values(random, values, count, NULL, out);
     if (below(random, 3) == 0) {
         buf_putc(out, 2);
         for (size_t i = 0; i < count; i++) {
@@ -474,4 +514,12 @@ void naive_encode(struct naive_random *random,
     buf_uvarint(out, step);
     put_ints(random, ints, count, out);
     free(ints);
+}
+
+void naive_group_encode(struct naive_random *random,
+                        const double *values,
+                        size_t count,
+                        const double *neighbour,
+                        struct buf *out) {
+    put_values(random, values, count, neighbour, out);
 }

@@ -22,3 +22,15 @@ bool naive_decode(const uint8_t *bytes,
                   const struct p3_bounds *bounds,
                   int64_t *ret_t_ms,
                   double *ret_values);
+
+/* A chunk in a group; neighbour may be NULL. */
+void naive_group_encode(struct naive_random *random,
+                        const double *values,
+                        size_t count,
+                        const double *neighbour,
+                        struct buf *out);
+bool naive_group_decode(const uint8_t *bytes,
+                        size_t len,
+                        size_t count,
+                        const double *neighbour,
+                        double *ret_values);

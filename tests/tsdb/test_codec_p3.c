@@ -13,9 +13,6 @@
 
 #define COUNT_MAX 500
 
-/* Value and time column: a byte each above raw. */
-#define RAW_BYTES(count) (2 + 16 * (count))
-
 struct fixture {
     struct p3_encoder encoder;
     struct naive_random random;
@@ -92,7 +89,7 @@ static bool decode_exactly(struct fixture *f, const void *bytes, size_t len, siz
 static size_t check(struct fixture *f, size_t count) {
     buf_reset(&f->bytes);
     p3_encode(&f->encoder, f->t_ms, f->values, count, &f->bytes);
-    assert_true(f->bytes.len <= RAW_BYTES(count));
+    assert_true(f->bytes.len <= P3_BYTES_MAX(count));
     assert_true(decode_exactly(f, f->bytes.ptr, f->bytes.len, count));
     check_equal(f, count);
     struct p3_bounds bounds = bounds_of(f, count);
@@ -338,7 +335,7 @@ static void mutate(struct fixture *f, uint8_t *bytes, size_t len) {
 
 static void damage(void **state) {
     struct fixture *f = *state;
-    uint8_t bytes[RAW_BYTES(COUNT_MAX) * 2];
+    uint8_t bytes[P3_BYTES_MAX(COUNT_MAX) * 2];
     for (int round = 0; round < 400; round++) {
         size_t count = 1 + below(f, 200);
         set_times(f, count, below(f, 2) * 100);
@@ -395,9 +392,9 @@ static const struct payload payloads[] = {
             true), /* repeated */
     PAYLOAD("\x21"
             "12345678\x00",
-            false),                     /* with an exponent */
-    PAYLOAD("\x60\x00\x02\x00", false), /* no such kind */
-    PAYLOAD("\x70\x00\x02\x00", false),
+            false),                                 /* with an exponent */
+    PAYLOAD("\x60\x00\x02\x00", false),             /* nothing to lean on */
+    PAYLOAD("\x70\x00\x02\x00", false),             /* no such kind */
     PAYLOAD("\x41\x00\x02\x00", false),             /* bits with an exponent */
     PAYLOAD("\x10\x02\x03", false),                 /* no such kind of times */
     PAYLOAD("\x00\x00\x02\x00", true),              /* integers: constant */

@@ -30,7 +30,7 @@ struct chunk_view {
     size_t count;
     int64_t t_min_ms; /* of the first and the last sample; XOR does not look at them */
     int64_t t_max_ms;
-    /* Of chunks in a group: decoded columns of `count` elements (codec_p3.h, "a chunk in a group"). */
+    /* Of chunks in a group: decoded columns of `count` elements (codec_p3.h). */
     const int64_t *group_t_ms;
     const double *group_neighbour; /* NULL = none */
 };

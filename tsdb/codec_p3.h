@@ -79,7 +79,7 @@ WARN_UNUSED bool p3_decode(const uint8_t *bytes,
 /*
  * A chunk in a group: its value column alone.
  *
- * Times      are those of another chunk, equal to the last bit. The caller keeps where that chunk is
+ * Times      are those of another chunk, equal to the last bit. The caller keeps where that one is
  *            and checks, reading, that its count and its first and last time are those of this
  *            chunk's header (p3_group_fits): damage must not lend a chunk foreign times.
  * Neighbour  `count` values sampled at the same times that are likely to differ little: the

@@ -5,8 +5,8 @@
 #include <assert.h>
 #include <math.h>
 
+#include "model/kahan.h"
 #include "promql/agg.h"
-#include "promql/eval_kahan.h"
 
 enum {
     STATE_ARRAYS_MAX = 3

@@ -1,8 +1,8 @@
 /* The *_over_time functions that add up or pick: sum, avg, count, deviation, first, last. */
 #include <math.h>
 
+#include "model/kahan.h"
 #include "promql/eval_call.h"
-#include "promql/eval_kahan.h"
 
 /* ---- sums ---- */
 

@@ -1,8 +1,8 @@
 /* Functions that fit something to the samples: lines and double exponential smoothing. */
 #include <math.h>
 
+#include "model/kahan.h"
 #include "promql/eval_call.h"
-#include "promql/eval_kahan.h"
 
 struct line {
     double slope;

@@ -130,6 +130,7 @@ struct tsdb_metrics {
     struct metric *segment_bytes;
     struct metric *maintenance_failures;
     struct metric *windows_deleted;
+    struct metric *rollup_rows;
     struct metric *corruptions;
     struct metric *journal_bytes;
     struct metric *store_bytes;
@@ -205,6 +206,12 @@ struct tsdb {
     int64_t maintained_window;    /* windows before it were indexed; under maintain_lock */
     uint64_t lsn_mark;            /* store thread: visible_lsn at the last mark, a minute apart */
     uint64_t lsn_idle;            /* store thread: … at the one before */
+    struct tsdb_rollup rollups[TSDB_ROLLUPS_MAX]; /* immutable */
+    size_t rollup_count;
+    int64_t rolled_until_ms;      /* end of the newest period ever built; under maintain_lock */
+    bool has_rollups_due;         /* under maintain_lock */
+    int64_t rollup_needs_ms;      /* start of the first one due; under maintain_lock */
+    _Atomic int64_t raw_floor_ms; /* samples before it are gone */
     bool has_swept;               /* under maintain_lock: the series table, since the start */
 };
 

@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "tsdb/retention.h"
+#include "tsdb/rollup.h"
 #include "tsdb/seal.h"
 #include "tsdb/window.h"
 
@@ -69,6 +70,12 @@ static bool maintain_locked(struct tsdb *db, const struct seal_limits *limits, s
     /* Damage in one window's index must not keep retention from making room. */
     bool is_indexed = window_index_all(db, limits->end_window, err);
     struct err other = ERR_INIT;
+    bool has_more = false;
+    if (is_indexed &&
+        !rollup_maintain(db, limits->end_window * db->head.block_ms, &has_more, err)) {
+        return false;
+    }
+    db->has_rollups_due = has_more;
     if (!retention_apply(db, is_indexed ? err : &other) || !is_indexed) {
         return false;
     }
@@ -95,7 +102,8 @@ static bool run(struct tsdb *db, bool is_forced, struct err *err) {
         limits.lsn_cut = db->trim_lsn + (db->visible_lsn - db->trim_lsn) / 2;
     }
     bool is_due = is_forced || limits.end_window > db->maintained_window ||
-                  db->head.closed_bytes >= CLOSED_BYTES_ENOUGH || limits.lsn_cut > db->trim_lsn;
+                  db->head.closed_bytes >= CLOSED_BYTES_ENOUGH || db->has_rollups_due ||
+                  limits.lsn_cut > db->trim_lsn;
     if (!is_due) {
         return true;
     }

@@ -42,6 +42,8 @@ static void init_counters(struct tsdb_metrics *m, struct metric_registry *r) {
                                              "Sealing or retention runs that failed.", NULL);
     m->windows_deleted = metric_counter(r, "tocsin_tsdb_windows_deleted_total",
                                         "Windows deleted by retention.", NULL);
+    m->rollup_rows = metric_counter(r, "tocsin_tsdb_rollup_rows_total",
+                                    "Days of series written as rollups.", NULL);
     m->corruptions = metric_counter(r, "tocsin_tsdb_corruptions_total",
                                     "Stored rows with a wrong checksum met.", NULL);
 }

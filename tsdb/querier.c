@@ -49,6 +49,7 @@ bool tsdb_querier_open(struct tsdb *db,
     u64map_init(&querier->overlay.last);
     u64map_init(&querier->verified);
     querier->windows_txn_id = UINT64_MAX;
+    querier->rolled_txn_id = UINT64_MAX;
     pthread_mutex_lock(&db->queriers_lock);
     querier->lsn = db->visible_lsn;
     querier->epoch = ++db->epoch;
@@ -85,8 +86,16 @@ void tsdb_querier_close(struct tsdb_querier *querier) {
     tsdb_column_finish(&querier->scratch);
     store_row_finish(&querier->row);
     mem_free(querier->windows);
+    mem_free(querier->rolled);
     mem_free(querier->entries);
     mem_free(querier);
+}
+
+uint64_t querier_add_stored(struct tsdb_querier *querier, uint64_t id) {
+    querier->entries = vec_grow(querier->entries, &querier->entry_cap, querier->entry_count + 1,
+                                sizeof(querier->entries[0]));
+    querier->entries[querier->entry_count++] = (struct querier_entry){ .id = id };
+    return querier->entry_count;
 }
 
 bool querier_windows(struct tsdb_querier *querier, MDB_txn *txn, struct err *err) {
@@ -176,6 +185,27 @@ static void read_overlay(struct tsdb_querier *querier,
         column->t_ms[j - 1] = swap.t_ms;
         column->values[j - 1] = swap.value;
     }
+}
+
+int64_t querier_unsealed_ms(struct tsdb_querier *querier, uint64_t view_id) {
+    const struct querier_entry *entry = &querier->entries[view_id - 1];
+    int64_t t_ms = INT64_MAX;
+    if (entry->handle == 0) {
+        return t_ms;
+    }
+    if (overlay_has(&querier->overlay, ref_make(entry->id, entry->handle))) {
+        return INT64_MIN;
+    }
+    struct head_read read = {
+        .handle = entry->handle,
+        .id = entry->id,
+        .lsn = querier->lsn,
+        .t_min_ms = INT64_MAX,
+        .t_max_ms = INT64_MIN,
+    };
+    querier->scratch.count = 0;
+    head_read(&querier->db->head, &read, &querier->scratch, &t_ms);
+    return t_ms;
 }
 
 /* ---- order ---- */

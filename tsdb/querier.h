@@ -41,10 +41,19 @@ struct tsdb_querier {
     int64_t *windows;       /* of the store in range, as of windows_txn_id */
     size_t window_count;
     uint64_t windows_txn_id;
+    int64_t *rolled; /* built periods in range at rolled_resolution_ms, as of rolled_txn_id */
+    size_t rolled_count;
+    int64_t rolled_first; /* first period with a mark, built or not; INT64_MAX = none */
+    int64_t rolled_resolution_ms;
+    uint64_t rolled_txn_id;
 };
 
 /* The windows of the store in the querier's range, cached until the store changes. */
 WARN_UNUSED bool querier_windows(struct tsdb_querier *querier, MDB_txn *txn, struct err *err);
+/* A view id for the sealed samples of a series, whether it matches anything or not. */
+uint64_t querier_add_stored(struct tsdb_querier *querier, uint64_t id);
+/* Time of the oldest sample of the view that is not sealed; INT64_MAX when all are. */
+int64_t querier_unsealed_ms(struct tsdb_querier *querier, uint64_t view_id);
 /* Has the series samples for this querier that no window index covers? index_lock is held. */
 bool querier_has_in_range(struct tsdb_querier *querier,
                           const struct series *series,

@@ -169,6 +169,9 @@ bool retention_apply(struct tsdb *db, struct err *err) {
     size_t count = 0;
     if (db->retention_ms > 0) {
         int64_t oldest_ms = i64_sub_sat(clock_wall_ms(db->clock), db->retention_ms);
+        if (db->rollup_count > 0 && db->rollup_needs_ms < oldest_ms) {
+            oldest_ms = db->rollup_needs_ms;
+        }
         cut = head_window(&db->head, oldest_ms);
         if (!list_before(db, cut, &windows, &count, err)) {
             return false;
@@ -182,6 +185,9 @@ bool retention_apply(struct tsdb *db, struct err *err) {
     if (ok && (count > 0 || !db->has_swept)) {
         ok = sweep_series(db, cut, err);
         db->has_swept = ok;
+        if (count > 0) {
+            db->raw_floor_ms = cut * db->head.block_ms;
+        }
         if (count > 0 && db->t_min_ms < cut * db->head.block_ms) {
             db->t_min_ms = cut * db->head.block_ms;
         }

@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "tsdb/bytes.h"
 #include "tsdb/codec_p3.h"
+#include "tsdb/rollup.h"
 #include "tsdb/window.h"
 
 #define SLICE_BYTES_MAX  ((size_t)3 << 20)
@@ -288,6 +289,9 @@ static int put_window(struct slice *slice,
         stats.t_max_ms = job->t_max_ms > stats.t_max_ms ? job->t_max_ms : stats.t_max_ms;
     }
     stats.segment_bytes += slice->segment_bytes - bytes_before;
+    if (rc == 0) {
+        rc = rollup_touch(slice->db, txn, stats.t_min_ms, stats.t_max_ms);
+    }
     return rc == 0 ? store_put_window(store, txn, window, &stats) : rc;
 }
 

@@ -16,9 +16,17 @@
 #define ROW_BYTES_MAX ((size_t)1 << 30)
 
 static const char *const table_names[] = {
-    [STORE_META] = "meta",       [STORE_SERIES] = "series",     [STORE_HASH] = "hash",
-    [STORE_LAST] = "last",       [STORE_WINDOWS] = "windows",   [STORE_ROWS] = "rows",
-    [STORE_PENDING] = "pending", [STORE_SEGMENTS] = "segments", [STORE_POSTINGS] = "postings",
+    [STORE_META] = "meta",
+    [STORE_SERIES] = "series",
+    [STORE_HASH] = "hash",
+    [STORE_LAST] = "last",
+    [STORE_WINDOWS] = "windows",
+    [STORE_ROWS] = "rows",
+    [STORE_PENDING] = "pending",
+    [STORE_SEGMENTS] = "segments",
+    [STORE_POSTINGS] = "postings",
+    [STORE_ROLLUPS] = "rollups",
+    [STORE_ROLLUP_MARKS] = "rollup_marks",
 };
 static_assert(ARRAY_LEN(table_names) == STORE_TABLE_COUNT, "one database per table");
 
@@ -532,10 +540,10 @@ int store_put_row(struct store *store,
 
 /* ---- deleting windows ---- */
 
-int store_trim_window(struct store *store,
+int store_trim_prefix(struct store *store,
                       MDB_txn *txn,
                       enum store_table table,
-                      int64_t window,
+                      struct str prefix,
                       size_t max,
                       bool *ret_more) {
     *ret_more = false;
@@ -544,13 +552,11 @@ int store_trim_window(struct store *store,
     if (rc != 0) {
         return rc;
     }
-    uint8_t start[8];
-    store_key_window(start, window);
     for (size_t i = 0; rc == 0; i++) {
-        MDB_val key = { .mv_size = sizeof(start), .mv_data = start };
+        MDB_val key = val_of(prefix);
         MDB_val row;
         rc = mdb_cursor_get(cursor, &key, &row, MDB_SET_RANGE);
-        if (rc != 0 || key.mv_size < sizeof(start) || bytes_be64_signed(key.mv_data) != window) {
+        if (rc != 0 || !str_starts_with(str_n(key.mv_data, key.mv_size), prefix)) {
             break;
         }
         if (i == max) {
@@ -561,4 +567,15 @@ int store_trim_window(struct store *store,
     }
     mdb_cursor_close(cursor);
     return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+int store_trim_window(struct store *store,
+                      MDB_txn *txn,
+                      enum store_table table,
+                      int64_t window,
+                      size_t max,
+                      bool *ret_more) {
+    uint8_t key[8];
+    store_key_window(key, window);
+    return store_trim_prefix(store, txn, table, key_str(key, sizeof(key)), max, ret_more);
 }

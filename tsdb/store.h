@@ -14,15 +14,17 @@
 #include "tsdb/idset.h"
 
 enum store_table {
-    STORE_META,     /* "state" → struct store_state */
-    STORE_SERIES,   /* id → labels */
-    STORE_HASH,     /* labels_hash, id → nothing */
-    STORE_LAST,     /* id → newest window with samples */
-    STORE_WINDOWS,  /* window → struct store_window */
-    STORE_ROWS,     /* window, id → chunk references */
-    STORE_PENDING,  /* window, id → nothing: rows no window index covers */
-    STORE_SEGMENTS, /* window, number → segment */
-    STORE_POSTINGS, /* window, name, value, part → ids */
+    STORE_META,         /* "state" → struct store_state */
+    STORE_SERIES,       /* id → labels */
+    STORE_HASH,         /* labels_hash, id → nothing */
+    STORE_LAST,         /* id → newest window with samples */
+    STORE_WINDOWS,      /* window → struct store_window */
+    STORE_ROWS,         /* window, id → chunk references */
+    STORE_PENDING,      /* window, id → nothing: rows no window index covers */
+    STORE_SEGMENTS,     /* window, number → segment */
+    STORE_POSTINGS,     /* window, name, value, part → ids */
+    STORE_ROLLUPS,      /* resolution, period, id → buckets (rollup.h) */
+    STORE_ROLLUP_MARKS, /* resolution, period → how far it is built */
     STORE_TABLE_COUNT,
 };
 
@@ -220,7 +222,15 @@ WARN_UNUSED bool segment_get_chunk(struct store *store,
 
 /* ---- deleting windows ---- */
 
-/* Delete up to `max` rows of the window from one table. *ret_more: some are left. */
+/* Delete up to `max` rows whose key starts with `prefix` from one table. *ret_more: some are
+ * left. */
+int store_trim_prefix(struct store *store,
+                      MDB_txn *txn,
+                      enum store_table table,
+                      struct str prefix,
+                      size_t max,
+                      bool *ret_more);
+/* The same for the rows of a window. */
 int store_trim_window(struct store *store,
                       MDB_txn *txn,
                       enum store_table table,

@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "tsdb/db.h"
+#include "tsdb/rollup.h"
 #include "tsdb/sync.h"
 
 #define JOURNAL_MAP_BYTES     ((size_t)1 << 36)
@@ -63,6 +64,11 @@ static void set_options(struct tsdb *db, const struct tsdb_options *options) {
     db->t_min_ms = INT64_MAX;
     db->t_max_ms = INT64_MIN;
     db->maintained_window = INT64_MIN;
+    memcpy(db->rollups, options->rollups, sizeof(db->rollups));
+    db->rollup_count = options->rollup_count;
+    db->rolled_until_ms = INT64_MIN;
+    db->rollup_needs_ms = INT64_MAX;
+    db->raw_floor_ms = INT64_MIN;
 }
 
 static void init_locks(struct tsdb *db) {
@@ -138,12 +144,24 @@ static bool open_files(struct tsdb *db, const struct tsdb_options *options, stru
     }
     head_init(&db->head, block_ms,
               options->series_max != 0 ? options->series_max : SERIES_MAX_DEFAULT);
-    return metadata_load(db, err) && recover(db, err);
+    return metadata_load(db, err) && recover(db, err) && rollup_load(db, err);
 }
 
 static bool check_options(const struct tsdb_options *options, struct err *err) {
     if (options->retention_ms < 0 || options->block_ms < 0 || options->future_ms_max < 0) {
         return err_set(err, ERR_INVALID, "a negative duration among the store's options");
+    }
+    int64_t finer_ms = 0;
+    for (size_t i = 0; i < options->rollup_count; i++) {
+        const struct tsdb_rollup *rollup = &options->rollups[i];
+        int64_t resolution_ms = rollup->resolution_ms;
+        if (resolution_ms < TSDB_ROLLUP_RESOLUTION_MS_MIN || resolution_ms % 1000 != 0 ||
+            ROLLUP_PERIOD_MS % resolution_ms != 0 || resolution_ms <= finer_ms ||
+            rollup->retention_ms < 0) {
+            return err_set(err, ERR_INVALID,
+                           "rollups: resolutions ascend, divide a day and are at least a minute");
+        }
+        finer_ms = resolution_ms;
     }
     return true;
 }

@@ -28,6 +28,15 @@ struct tsdb_querier;
 
 /* ---- life ---- */
 
+/* A resolution to keep rollups at, for how long. */
+struct tsdb_rollup {
+    int64_t resolution_ms; /* divides a day and block_ms, at least TSDB_ROLLUP_RESOLUTION_MS_MIN */
+    int64_t retention_ms;  /* 0 = for ever */
+};
+
+#define TSDB_ROLLUPS_MAX              4
+#define TSDB_ROLLUP_RESOLUTION_MS_MIN INT64_C(60000)
+
 struct tsdb_options {
     const char *path;                /* data directory, created (0750) when missing */
     const struct clock *clock;       /* retention, future bound; NULL = clock_system() */
@@ -38,7 +47,9 @@ struct tsdb_options {
     uint64_t space_reserve_bytes;    /* less free disk: ingest gets ERR_NO_SPACE; 0 = 64 MiB */
     uint64_t pending_bytes_max;      /* uncommitted batches before ERR_THROTTLED; 0 = 64 MiB */
     int64_t block_ms;                /* width of a head/segment window; 0 = 2 h */
-    bool is_read_only;               /* for offline tools: no lock taken, no recovery written */
+    struct tsdb_rollup rollups[TSDB_ROLLUPS_MAX]; /* finest first */
+    size_t rollup_count;
+    bool is_read_only; /* for offline tools: no lock taken, no recovery written */
 };
 
 /* Open or create; recovers what a crash left. Errors: ERR_UNAVAILABLE (in use: message names the
@@ -187,6 +198,52 @@ WARN_UNUSED bool tsdb_read(struct tsdb_querier *querier,
                            int64_t t_max_ms,
                            struct tsdb_column *column,
                            struct err *err);
+
+/*
+ * What the samples of (t_ms - resolution, t_ms] come to: enough to answer for them whenever a
+ * window consists of whole buckets. Stale markers count for nothing but ends_stale.
+ */
+struct tsdb_bucket {
+    int64_t t_ms;       /* the end, a multiple of the resolution */
+    uint64_t count;     /* samples; 0 in a bucket of stale markers: the values mean nothing */
+    int64_t t_first_ms; /* first and last sample */
+    int64_t t_last_ms;
+    double first;
+    double last;
+    double sum; /* compensated */
+    double min; /* NaN only when there is nothing else */
+    double max;
+    double lost;     /* by a counter: the sum of the values before each fall inside the bucket */
+    bool ends_stale; /* a stale marker follows the last sample */
+};
+
+struct tsdb_buckets {
+    struct tsdb_bucket *items;
+    size_t count;
+    size_t cap; /* private */
+};
+
+void tsdb_buckets_finish(struct tsdb_buckets *buckets);
+
+/* The resolutions kept, finest first; lives as long as db. */
+const struct tsdb_rollup *tsdb_rollups(const struct tsdb *db, size_t *ret_count);
+/* Samples at or before this time are gone (retention), though rollups of them may be there;
+ * INT64_MIN = none are gone. */
+int64_t tsdb_raw_floor_ms(const struct tsdb *db);
+
+/*
+ * The buckets of one series that end in [t_first_ms, t_last_ms], both multiples of resolution_ms
+ * (one of tsdb_rollups), ascending, empty ones left out: from rollups where they are built, from
+ * samples elsewhere, so that the result is always the same but for samples that retention took.
+ * Errors: as tsdb_read.
+ */
+WARN_UNUSED bool tsdb_read_buckets(struct tsdb_querier *querier,
+                                   uint64_t id,
+                                   int64_t resolution_ms,
+                                   int64_t t_first_ms,
+                                   int64_t t_last_ms,
+                                   struct tsdb_buckets *buckets,
+                                   struct err *err);
 
 /* Sorted, unique; with matchers restricted to matching series. */
 WARN_UNUSED bool tsdb_label_names(struct tsdb_querier *querier,

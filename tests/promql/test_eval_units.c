@@ -4,8 +4,8 @@
  * which must cover each other.
  */
 
+#include "model/kahan.h"
 #include "promql/eval_call.h"
-#include "promql/eval_kahan.h"
 #include "promql/eval_rank.h"
 #include "promql/func_histogram.h"
 #include "promql/func_quantile.h"

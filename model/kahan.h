@@ -1,4 +1,4 @@
-/* Compensated summation (Kahan, Neumaier) with upstream's treatment of overflow. */
+/* Compensated summation (Kahan, Neumaier) with Prometheus' treatment of overflow. */
 #pragma once
 
 #include <float.h>

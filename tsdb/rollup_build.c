@@ -1,0 +1,429 @@
+/*
+ * Building rollups: a period at a time, some thousand series per call, each series' buckets read as
+ * a query would read them and put down as a row. The mark that makes the period count comes last;
+ * until then it remembers how far the building got, so that a restart goes on from there.
+ */
+#include "base/mem.h"
+#include "tsdb/bytes.h"
+#include "tsdb/codec_p3.h"
+#include "tsdb/querier.h"
+#include "tsdb/rollup.h"
+#include "tsdb/window.h"
+
+#define MARK_VERSION     1
+#define SLICE_SERIES_MAX 2048
+#define SLICE_BYTES_MAX  ((size_t)3 << 20)
+#define TRIM_ROWS_MAX    4096
+
+struct build {
+    struct tsdb *db;
+    int64_t resolution_ms;
+    int64_t period;
+    struct rollup_mark mark;
+    struct idset ids; /* of this slice */
+    size_t id_count;  /* of them done */
+    struct p3_encoder encoder;
+    struct tsdb_buckets buckets;
+    struct buf rows;  /* bodies back to back */
+    size_t *row_ends; /* per id, in rows */
+    size_t row_end_cap;
+};
+
+/* ---- marks ---- */
+
+bool rollup_get_mark(struct store *store,
+                     MDB_txn *txn,
+                     int64_t resolution_ms,
+                     int64_t period,
+                     struct rollup_mark *ret,
+                     bool *ret_found,
+                     struct err *err) {
+    uint8_t key[ROLLUP_MARK_KEY_BYTES];
+    rollup_mark_key(key, resolution_ms, period);
+    struct str body;
+    if (!store_get(store, txn, STORE_ROLLUP_MARKS, str_n((const char *)key, sizeof(key)), &body,
+                   ret_found, err)) {
+        return false;
+    }
+    *ret = (struct rollup_mark){ 0 };
+    if (*ret_found) {
+        struct reader reader = reader_init(body.ptr, body.len);
+        uint8_t version = reader_u8(&reader);
+        ret->is_built = reader_u8(&reader) != 0;
+        ret->id_next = reader_le64(&reader);
+        if (reader.is_bad || version != MARK_VERSION) {
+            return err_set(err, ERR_CORRUPT, "store: a row of table rollup_marks is malformed");
+        }
+    }
+    return true;
+}
+
+static int put_mark(struct store *store,
+                    MDB_txn *txn,
+                    int64_t resolution_ms,
+                    int64_t period,
+                    const struct rollup_mark *mark) {
+    uint8_t key[ROLLUP_MARK_KEY_BYTES];
+    rollup_mark_key(key, resolution_ms, period);
+    uint8_t body[10] = { MARK_VERSION, mark->is_built };
+    bytes_put_le64(body + 2, mark->id_next);
+    return store_put(store, txn, STORE_ROLLUP_MARKS, str_n((const char *)key, sizeof(key)),
+                     str_n((const char *)body, sizeof(body)));
+}
+
+int rollup_touch(struct tsdb *db, MDB_txn *txn, int64_t t_min_ms, int64_t t_max_ms) {
+    if (db->rollup_count == 0 || t_min_ms > db->rolled_until_ms) {
+        return 0;
+    }
+    int64_t until_ms = t_max_ms < db->rolled_until_ms ? t_max_ms : db->rolled_until_ms;
+    for (size_t i = 0; i < db->rollup_count; i++) {
+        int64_t resolution_ms = db->rollups[i].resolution_ms;
+        for (int64_t p = rollup_period(t_min_ms); p <= rollup_period(until_ms); p++) {
+            struct rollup_mark mark;
+            struct err err = ERR_INIT;
+            bool found;
+            if (!rollup_get_mark(&db->store, txn, resolution_ms, p, &mark, &found, &err) &&
+                err.code != ERR_CORRUPT) {
+                return MDB_PANIC;
+            }
+            int rc = 0;
+            if (found && (mark.is_built || mark.id_next > 0)) {
+                rc = put_mark(&db->store, txn, resolution_ms, p, &(struct rollup_mark){ 0 });
+            }
+            if (rc != 0) {
+                return rc;
+            }
+        }
+    }
+    return 0;
+}
+
+/* ---- one slice ---- */
+
+/* The next series with samples in the period, ascending by id. */
+static bool find_ids(struct build *build, struct err *err) {
+    struct tsdb *db = build->db;
+    int64_t start_ms = build->period * ROLLUP_PERIOD_MS;
+    struct idset ids = { 0 };
+    int64_t *windows = NULL;
+    size_t count = 0;
+    MDB_txn *txn;
+    if (!env_read_begin(&db->store.env, &txn, err)) {
+        return false;
+    }
+    bool ok = store_list_windows(&db->store, txn, head_window(&db->head, start_ms + 1),
+                                 head_window(&db->head, start_ms + ROLLUP_PERIOD_MS), &windows,
+                                 &count, err);
+    for (size_t i = 0; ok && i < count; i++) {
+        ok = window_match(&db->store, txn, windows[i], NULL, 0, &ids, err);
+    }
+    env_read_end(&db->store.env, txn);
+    mem_free(windows);
+    idset_normalize(&ids);
+    build->ids.count = 0;
+    for (size_t i = 0; i < ids.count && build->ids.count < SLICE_SERIES_MAX; i++) {
+        if (ids.ids[i] >= build->mark.id_next) {
+            idset_add(&build->ids, ids.ids[i]);
+        }
+    }
+    idset_finish(&ids);
+    return ok;
+}
+
+/* Read and encode rows until the slice is full or its series are through. */
+static bool fill_slice(struct build *build, struct tsdb_querier *querier, struct err *err) {
+    int64_t start_ms = build->period * ROLLUP_PERIOD_MS;
+    buf_reset(&build->rows);
+    build->id_count = 0;
+    while (build->id_count < build->ids.count && build->rows.len < SLICE_BYTES_MAX) {
+        struct rollup_read read = {
+            .querier = querier,
+            .view_id = querier_add_stored(querier, build->ids.ids[build->id_count]),
+            .resolution_ms = build->resolution_ms,
+            .period = build->period,
+            .t_after_ms = start_ms,
+            .t_split_ms = rollup_split(build->db, build->resolution_ms, build->period),
+            .t_last_ms = start_ms + ROLLUP_PERIOD_MS,
+        };
+        build->buckets.count = 0;
+        if (!rollup_read_period(&read, &build->buckets, err)) {
+            return false;
+        }
+        if (build->buckets.count > 0) {
+            rollup_encode(&build->encoder, build->resolution_ms, build->buckets.items,
+                          build->buckets.count, &build->rows);
+        }
+        build->row_ends = vec_grow(build->row_ends, &build->row_end_cap, build->id_count + 1,
+                                   sizeof(build->row_ends[0]));
+        build->row_ends[build->id_count++] = build->rows.len;
+    }
+    return true;
+}
+
+static int put_slice(void *ctx, struct store *store, MDB_txn *txn) {
+    struct build *build = ctx;
+    size_t at = 0;
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < build->id_count; i++) {
+        size_t end = build->row_ends[i];
+        uint8_t key[ROLLUP_KEY_BYTES];
+        rollup_key(key, build->resolution_ms, build->period, build->ids.ids[i]);
+        if (end > at) {
+            rc = store_put(store, txn, STORE_ROLLUPS, str_n((const char *)key, sizeof(key)),
+                           str_n(build->rows.ptr + at, end - at));
+        }
+        at = end;
+    }
+    return rc == 0 ? put_mark(store, txn, build->resolution_ms, build->period, &build->mark) : rc;
+}
+
+static bool build_slice(struct build *build, struct err *err) {
+    struct tsdb *db = build->db;
+    if (!find_ids(build, err)) {
+        return false;
+    }
+    int64_t start_ms = build->period * ROLLUP_PERIOD_MS;
+    struct tsdb_querier *querier;
+    if (!tsdb_querier_open(db, start_ms + 1, start_ms + ROLLUP_PERIOD_MS, NULL, &querier, err)) {
+        return false;
+    }
+    bool ok = fill_slice(build, querier, err);
+    tsdb_querier_close(querier);
+    if (!ok) {
+        return false;
+    }
+    build->mark.is_built =
+        build->id_count == build->ids.count && build->ids.count < SLICE_SERIES_MAX;
+    build->mark.id_next = build->mark.is_built ? 0 : build->ids.ids[build->id_count - 1] + 1;
+    if (!store_write(db, put_slice, build, "writing rollups", err)) {
+        return false;
+    }
+    metric_add(db->metrics.rollup_rows, (double)build->id_count);
+    if (build->mark.is_built && start_ms + ROLLUP_PERIOD_MS > db->rolled_until_ms) {
+        db->rolled_until_ms = start_ms + ROLLUP_PERIOD_MS;
+    }
+    return true;
+}
+
+static bool build_period(struct tsdb *db,
+                         int64_t resolution_ms,
+                         int64_t period,
+                         const struct rollup_mark *mark,
+                         struct err *err) {
+    struct build build = {
+        .db = db,
+        .resolution_ms = resolution_ms,
+        .period = period,
+        .mark = *mark,
+    };
+    p3_encoder_init(&build.encoder);
+    buf_init(&build.rows, SIZE_MAX);
+    bool ok = build_slice(&build, err);
+    p3_encoder_finish(&build.encoder);
+    buf_finish(&build.rows);
+    idset_finish(&build.ids);
+    tsdb_buckets_finish(&build.buckets);
+    mem_free(build.row_ends);
+    return ok || err_wrap(err, "building rollups");
+}
+
+/* ---- what is due ---- */
+
+struct due {
+    int64_t period;
+    struct rollup_mark mark;
+    bool is_found;
+};
+
+/* Is the period there to be built? Damaged marks are built again. */
+static bool look_at_period(struct tsdb *db,
+                           MDB_txn *txn,
+                           int64_t resolution_ms,
+                           int64_t period,
+                           struct due *due,
+                           struct err *err) {
+    bool found;
+    struct err damage = ERR_INIT;
+    if (!rollup_get_mark(&db->store, txn, resolution_ms, period, &due->mark, &found, &damage)) {
+        if (damage.code != ERR_CORRUPT) {
+            *err = damage;
+            return false;
+        }
+        metric_inc(db->metrics.corruptions);
+        due->mark = (struct rollup_mark){ 0 };
+    }
+    due->period = period;
+    due->is_found = !due->mark.is_built;
+    return true;
+}
+
+/* The first period with samples, all of them sealed, that is not built. */
+static bool find_due(struct tsdb *db,
+                     const struct tsdb_rollup *rollup,
+                     int64_t t_sealed_ms,
+                     struct due *due,
+                     struct err *err) {
+    const struct head *head = &db->head;
+    int64_t oldest_ms = -ROLLUP_TIME_MS_MAX;
+    if (rollup->retention_ms > 0) {
+        oldest_ms = i64_sub_sat(clock_wall_ms(db->clock), rollup->retention_ms);
+    }
+    int64_t period_end = i64_floor_div(t_sealed_ms - 1, ROLLUP_PERIOD_MS);
+    int64_t *windows;
+    size_t count;
+    MDB_txn *txn;
+    due->is_found = false;
+    if (!env_read_begin(&db->store.env, &txn, err)) {
+        return false;
+    }
+    bool ok = store_list_windows(&db->store, txn, head_window(head, oldest_ms),
+                                 head_window(head, t_sealed_ms), &windows, &count, err);
+    int64_t next = rollup_period(oldest_ms);
+    for (size_t i = 0; ok && !due->is_found && i < count; i++) {
+        int64_t t_first_ms = windows[i] * head->block_ms;
+        int64_t first = rollup_period(t_first_ms);
+        int64_t last = rollup_period(t_first_ms + head->block_ms - 1);
+        next = first > next ? first : next;
+        for (; ok && !due->is_found && next <= last && next < period_end; next++) {
+            ok = look_at_period(db, txn, rollup->resolution_ms, next, due, err);
+        }
+    }
+    env_read_end(&db->store.env, txn);
+    mem_free(windows);
+    return ok;
+}
+
+/* ---- dropping ---- */
+
+struct expired {
+    struct tsdb *db;
+    uint8_t key[ROLLUP_MARK_KEY_BYTES];
+    bool is_found;
+    bool has_more;
+};
+
+static bool is_expired(const struct tsdb *db, int64_t resolution_ms, int64_t period) {
+    for (size_t i = 0; i < db->rollup_count; i++) {
+        const struct tsdb_rollup *rollup = &db->rollups[i];
+        if (rollup->resolution_ms == resolution_ms) {
+            int64_t end_ms = (period + 1) * ROLLUP_PERIOD_MS;
+            return rollup->retention_ms > 0 &&
+                   end_ms < i64_sub_sat(clock_wall_ms(db->clock), rollup->retention_ms);
+        }
+    }
+    return true; /* no longer configured */
+}
+
+static bool find_expired(struct expired *expired, struct err *err) {
+    struct store *store = &expired->db->store;
+    MDB_txn *txn;
+    MDB_cursor *cursor;
+    expired->is_found = false;
+    if (!env_read_begin(&store->env, &txn, err)) {
+        return false;
+    }
+    int rc = mdb_cursor_open(txn, store->dbis[STORE_ROLLUP_MARKS], &cursor);
+    if (rc == 0) {
+        MDB_val key;
+        MDB_val row;
+        rc = mdb_cursor_get(cursor, &key, &row, MDB_FIRST);
+        while (rc == 0 && !expired->is_found) {
+            const uint8_t *bytes = key.mv_data;
+            if (key.mv_size == sizeof(expired->key) &&
+                is_expired(expired->db, (int64_t)bytes_be32(bytes) * 1000,
+                           bytes_be64_signed(bytes + 4))) {
+                memcpy(expired->key, bytes, sizeof(expired->key));
+                expired->is_found = true;
+            }
+            rc = mdb_cursor_get(cursor, &key, &row, MDB_NEXT);
+        }
+        mdb_cursor_close(cursor);
+    }
+    env_read_end(&store->env, txn);
+    return rc == 0 || rc == MDB_NOTFOUND ||
+           env_fail(&store->env, err, rc, "reading table rollup_marks");
+}
+
+static int drop_slice(void *ctx, struct store *store, MDB_txn *txn) {
+    struct expired *expired = ctx;
+    struct str prefix = str_n((const char *)expired->key, sizeof(expired->key));
+    int rc =
+        store_trim_prefix(store, txn, STORE_ROLLUPS, prefix, TRIM_ROWS_MAX, &expired->has_more);
+    return rc == 0 && !expired->has_more ? store_del(store, txn, STORE_ROLLUP_MARKS, prefix) : rc;
+}
+
+static bool drop_expired(struct tsdb *db, struct err *err) {
+    struct expired expired = { .db = db };
+    do {
+        if (!find_expired(&expired, err)) {
+            return false;
+        }
+        expired.has_more = expired.is_found;
+        while (expired.has_more) {
+            if (!store_write(db, drop_slice, &expired, "dropping old rollups", err)) {
+                return false;
+            }
+        }
+    } while (expired.is_found);
+    return true;
+}
+
+bool rollup_maintain(struct tsdb *db, int64_t t_sealed_ms, bool *ret_has_more, struct err *err) {
+    *ret_has_more = false;
+    int64_t needs_ms = INT64_MAX;
+    for (size_t i = 0; i < db->rollup_count; i++) {
+        struct due due;
+        if (!find_due(db, &db->rollups[i], t_sealed_ms, &due, err)) {
+            return false;
+        }
+        if (due.is_found) {
+            int64_t start_ms = due.period * ROLLUP_PERIOD_MS;
+            needs_ms = start_ms < needs_ms ? start_ms : needs_ms;
+            *ret_has_more = true;
+            if (!build_period(db, db->rollups[i].resolution_ms, due.period, &due.mark, err)) {
+                return false;
+            }
+        }
+    }
+    db->rollup_needs_ms = needs_ms;
+    return drop_expired(db, err);
+}
+
+/* ---- opening ---- */
+
+static bool find_reach(struct tsdb *db, MDB_txn *txn, struct err *err) {
+    MDB_cursor *cursor;
+    int rc = mdb_cursor_open(txn, db->store.dbis[STORE_ROLLUP_MARKS], &cursor);
+    if (rc == 0) {
+        MDB_val key;
+        MDB_val row;
+        rc = mdb_cursor_get(cursor, &key, &row, MDB_FIRST);
+        for (; rc == 0; rc = mdb_cursor_get(cursor, &key, &row, MDB_NEXT)) {
+            if (key.mv_size == ROLLUP_MARK_KEY_BYTES) {
+                int64_t period = bytes_be64_signed((const uint8_t *)key.mv_data + 4);
+                int64_t end_ms = (period + 1) * ROLLUP_PERIOD_MS;
+                db->rolled_until_ms = end_ms > db->rolled_until_ms ? end_ms : db->rolled_until_ms;
+            }
+        }
+        mdb_cursor_close(cursor);
+    }
+    return rc == MDB_NOTFOUND || env_fail(&db->store.env, err, rc, "reading table rollup_marks");
+}
+
+bool rollup_load(struct tsdb *db, struct err *err) {
+    int64_t *windows = NULL;
+    size_t count = 0;
+    MDB_txn *txn;
+    if (!env_read_begin(&db->store.env, &txn, err)) {
+        return false;
+    }
+    bool ok = find_reach(db, txn, err) &&
+              store_list_windows(&db->store, txn, INT64_MIN, INT64_MAX, &windows, &count, err);
+    env_read_end(&db->store.env, txn);
+    if (ok && db->rolled_until_ms != INT64_MIN) {
+        /* Nobody wrote down what retention took: what no window holds may have been there. */
+        db->raw_floor_ms = count > 0 ? windows[0] * db->head.block_ms : db->rolled_until_ms;
+    }
+    mem_free(windows);
+    return ok;
+}

@@ -118,7 +118,7 @@ void rollup_encode(struct p3_encoder *encoder,
         for (size_t i = 0; i < count; i++) {
             values[i] = field_get(&buckets[i], field, resolution_ms);
         }
-        p3_values_encode(encoder, values, count, out);
+        p3_values_encode(encoder, values, count, NULL, out);
     }
     mem_free(values);
     mem_free(t_ms);
@@ -159,7 +159,8 @@ static bool decode_fields(struct row *row) {
     uint8_t left_out = reader_u8(&row->reader);
     for (enum field field = 0; field < FIELD_END; field++) {
         bool is_stored = field < FIELD_MIN || (left_out >> (field - FIELD_MIN) & 1) == 0;
-        if (is_stored && !p3_values_decode(&row->reader, row->count, row->ints, row->values)) {
+        if (is_stored &&
+            !p3_values_decode(&row->reader, row->count, NULL, row->ints, row->values)) {
             return false;
         }
         for (size_t i = 0; i < row->count; i++) {

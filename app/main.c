@@ -27,6 +27,9 @@ static const struct verb verbs[] = {
       "Show the windows of a data directory with their sizes." },
     { "tsdb", "dump", verb_tsdb_dump, "[--match=S]... [--min-time=T] [--max-time=T] [--bits] [DIR]",
       "Print every sample of a data directory, one per line." },
+    { "tsdb", "export", verb_tsdb_export,
+      "[--format=openmetrics|jsonl] [-o FILE] [--match=S]... [--min-time=T] [--max-time=T] [DIR]",
+      "Write samples as OpenMetrics text or as VictoriaMetrics' lines of JSON." },
     { "version", NULL, verb_version, "", "Print the version." },
     { "help", NULL, verb_help, "", "Print this text." },
 };

@@ -62,6 +62,7 @@ struct tool_range {
     struct string_list match; /* selectors, united; none = every series */
     int64_t t_min_ms;
     int64_t t_max_ms;
+    bool by_name; /* the series of a metric side by side, whatever labels sort before its name */
 };
 
 #define TOOL_RANGE_INIT \
@@ -77,7 +78,7 @@ typedef bool (*tool_samples_fn)(void *ctx,
                                 const struct tsdb_column *samples,
                                 struct err *err);
 
-/* Every sample in range, series by series in the order of their labels, in slices: the memory
+/* Every sample in range, series by series in the order of their labels (or metrics first), in slices: the memory
  * needed is that of the label sets and of one slice. Series without samples are left out. */
 WARN_UNUSED bool tool_visit(struct tsdb *db,
                             const struct tool_range *range,

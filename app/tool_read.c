@@ -29,6 +29,12 @@ static int compare_views(const void *a, const void *b) {
                       ((const struct tsdb_series_view *)b)->labels);
 }
 
+static int compare_names_first(const void *a, const void *b) {
+    int order = str_cmp(labels_get(((const struct tsdb_series_view *)a)->labels, METRIC_NAME),
+                        labels_get(((const struct tsdb_series_view *)b)->labels, METRIC_NAME));
+    return order != 0 ? order : compare_views(a, b);
+}
+
 /* Add the series of one selector. */
 static bool select_one(struct selection *selection, struct str selector, struct err *err) {
     struct matcher *matchers = NULL;
@@ -130,6 +136,9 @@ bool tool_visit(struct tsdb *db,
     bool is_ok =
         tsdb_querier_open(db, clipped.t_min_ms, clipped.t_max_ms, NULL, &selection.querier, err) &&
         select_all(&selection, &range->match, err);
+    if (is_ok && range->by_name && selection.count > 1) {
+        qsort(selection.views, selection.count, sizeof(selection.views[0]), compare_names_first);
+    }
     struct tsdb_column column = { 0 };
     for (size_t i = 0; is_ok && i < selection.count; i++) {
         is_ok = visit_series(&selection, &selection.views[i], &clipped, &column, visit, ctx, err);

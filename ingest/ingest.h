@@ -186,6 +186,46 @@ void ingest_import(struct ingest *ingest,
                    ingest_done_fn done,
                    void *ctx);
 
+/* ---- in bulk: files of samples, other servers ---- */
+
+/* Samples of one series, in the order of the source. Valid during the call only. */
+struct ingest_rows {
+    struct labels labels; /* as given, not normalized */
+    bool is_same_series;  /* the labels are those of the call before */
+    const int64_t *t_ms;
+    const double *values;
+    size_t count;
+    uint64_t line; /* where they begin; 0 = not a matter of lines */
+};
+
+typedef bool (*ingest_rows_fn)(void *ctx, const struct ingest_rows *rows, struct err *err);
+
+enum ingest_file_format {
+    INGEST_FILE_OPENMETRICS, /* "# EOF" at the end */
+    INGEST_FILE_TEXT,        /* text 0.0.4 */
+    INGEST_FILE_JSONL,       /* lines of VictoriaMetrics' /api/v1/export, see ingest_put_jsonl */
+    INGEST_FILE_FORMAT_COUNT,
+};
+
+#define INGEST_JSONL_LINE_BYTES_MAX (64u << 20)
+
+/* Hand out what a file holds, in its order; every sample needs a timestamp. Stops at the first
+ * malformed line or when `take` returns false. Errors begin with "name:line". */
+WARN_UNUSED bool ingest_read_file(enum ingest_file_format format,
+                                  const char *name,
+                                  struct str bytes,
+                                  ingest_rows_fn take,
+                                  void *ctx,
+                                  struct err *err);
+
+/*
+ * One line of JSON: {"metric":{…},"values":[…],"timestamps":[…]}, times in milliseconds. NaN is
+ * null, infinities are "Infinity" and "-Infinity". A NaN of other bits than the ordinary one (a
+ * stale marker, a payload) is null too, and the member "nans" names it: [[index,"hex bits"],…];
+ * others ignore that member, ingest_read_file restores the bits.
+ */
+void ingest_put_jsonl(const struct ingest_rows *rows, struct buf *out);
+
 /* ---- pushing jobs, as seen by their leases ---- */
 
 enum ingest_job_state {

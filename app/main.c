@@ -30,6 +30,10 @@ static const struct verb verbs[] = {
     { "tsdb", "export", verb_tsdb_export,
       "[--format=openmetrics|jsonl] [-o FILE] [--match=S]... [--min-time=T] [--max-time=T] [DIR]",
       "Write samples as OpenMetrics text or as VictoriaMetrics' lines of JSON." },
+    { "tsdb", "import", verb_tsdb_import,
+      "[--format=openmetrics|text|jsonl] [--url=URL] FILE|- [DIR]\n"
+      "        or --remote-read=URL --min-time=T [--max-time=T] [--match=S]... [--url=URL] [DIR]",
+      "Write samples of a file or another server into a directory, or into a running server." },
     { "version", NULL, verb_version, "", "Print the version." },
     { "help", NULL, verb_help, "", "Print this text." },
 };

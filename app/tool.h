@@ -78,8 +78,8 @@ typedef bool (*tool_samples_fn)(void *ctx,
                                 const struct tsdb_column *samples,
                                 struct err *err);
 
-/* Every sample in range, series by series in the order of their labels (or metrics first), in slices: the memory
- * needed is that of the label sets and of one slice. Series without samples are left out. */
+/* Every sample in range, series by series, sorted by labels (or by metric first), in slices: the
+ * memory needed is that of the label sets and of one slice. Series without samples are left out. */
 WARN_UNUSED bool tool_visit(struct tsdb *db,
                             const struct tool_range *range,
                             tool_samples_fn visit,

@@ -21,6 +21,7 @@ int verb_query_range(int argc, char *const *argv);
 int verb_tsdb_list(int argc, char *const *argv);
 int verb_tsdb_dump(int argc, char *const *argv);
 int verb_tsdb_export(int argc, char *const *argv);
+int verb_tsdb_import(int argc, char *const *argv);
 int verb_version(int argc, char *const *argv);
 int verb_help(int argc, char *const *argv);
 

@@ -18,7 +18,8 @@ static bool read_page(enum text_format format,
     for (;;) {
         enum text_kind kind = text_next(&parser, &entry, err);
         if (kind == TEXT_BAD) {
-            return err_wrap(err, "%s", name);
+            struct err fault = *err; /* begins with line:column */
+            return err_set(err, fault.code, "%s:%s", name, fault.msg);
         }
         if (kind == TEXT_END) {
             return true;

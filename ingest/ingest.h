@@ -226,6 +226,22 @@ WARN_UNUSED bool ingest_read_file(enum ingest_file_format format,
  */
 void ingest_put_jsonl(const struct ingest_rows *rows, struct buf *out);
 
+/* A server that answers Prometheus' remote read. */
+struct ingest_remote {
+    const char *url; /* of the endpoint: http://host:9090/api/v1/read */
+    const struct matcher *matchers;
+    size_t matcher_count;
+    int64_t t_min_ms; /* bounds of what is asked for: both are given */
+    int64_t t_max_ms;
+};
+
+/* Hand out its samples, an hour to a day at a time (narrower when a reply would be too big), so
+ * every series ascends. Blocks. Errors name the URL; what was handed out before stands. */
+WARN_UNUSED bool ingest_read_remote(const struct ingest_remote *from,
+                                    ingest_rows_fn take,
+                                    void *ctx,
+                                    struct err *err);
+
 /* ---- pushing jobs, as seen by their leases ---- */
 
 enum ingest_job_state {

@@ -8,8 +8,10 @@ and into promtool's, and both are dumped; seeds are printed.
 import json
 import random
 import subprocess
+import urllib.parse
+import urllib.request
 
-from engine import BINARY
+from engine import BINARY, free_port, wait_for
 
 SPECIAL = ["NaN", "+Inf", "-Inf", "-0", "5e-324", "1e21", "1e6", "1e-7", "123456789012345680000",
            "0.1", "1.7976931348623157e+308"]
@@ -82,3 +84,167 @@ def test_usage():
     assert b"2026-01-02T03:04:05Z" in tocsin("tsdb", "dump", "--min-time=x", code=2).stderr
     assert b"No such file" in tocsin("tsdb", "dump", "/nonexistent", code=1).stderr
     assert b"unexpected argument" in tocsin("tsdb", "list", "a", "b", code=2).stderr
+
+
+def export(directory, tmp_path, kind, *arguments):
+    out = tmp_path / f"out.{kind}"
+    tocsin("tsdb", "export", f"--format={kind}", "-o", out, *arguments, directory)
+    return out
+
+
+def bits(directory, *arguments):
+    return tocsin("tsdb", "dump", "--bits", *arguments, directory).stdout
+
+
+def stored_page(make_engine, seed, directory=None):
+    engine = make_engine(*QUIET, directory=directory).start()
+    body = page(seed)
+    load(engine, body)
+    engine.stop()
+    return engine.directory
+
+
+def test_openmetrics_round_trip(make_engine, tmp_path):
+    """Ours -> OpenMetrics -> promtool's store is the same dump; and back into ours, bit by bit."""
+    directory = stored_page(make_engine, random.randrange(1 << 32))
+    out = export(directory, tmp_path, "openmetrics")
+    ours = tocsin("tsdb", "dump", directory).stdout
+    assert promtool_dump(tmp_path, out.read_bytes()) == ours
+    for source, data in ((out, None), ("-", out.read_bytes())):
+        copy = tmp_path / f"copy{len(str(source))}"
+        done = tocsin("tsdb", "import", source, copy, data=data)
+        assert b"2800 written, 0 there before, 0 refused" in done.stderr
+        assert bits(copy) == bits(directory)
+    from prometheus_client.openmetrics.parser import text_string_to_metric_families
+    assert [family.name for family in text_string_to_metric_families(out.read_text())] == ["m"]
+
+
+def test_jsonl_round_trip(make_engine, tmp_path):
+    """Lines of JSON keep stale markers too."""
+    engine = make_engine(*QUIET).start()
+    load(engine, page(seed=2))
+    status, _, reply = engine.request("/api/v1/import/prometheus", b"m 1 1790000000000\n", None, "POST")
+    assert status == 204, reply
+    engine.stop()
+    directory = engine.directory
+    lines = export(directory, tmp_path, "jsonl").read_bytes().splitlines()
+    first = json.loads(lines[0])
+    first["nans"] = first.get("nans", []) + [[len(first["values"]), "7ff0000000000002"]]
+    first["values"].append(None)
+    first["timestamps"].append(first["timestamps"][-1] + 1)
+    source = tmp_path / "stale.jsonl"
+    source.write_bytes(b"\n".join([json.dumps(first).encode(), *lines[1:]]) + b"\n")
+    copy = tmp_path / "copy"
+    tocsin("tsdb", "import", "--format=jsonl", source, copy)
+    assert bits(copy).count(b" 7ff0000000000002 ") == 1
+    again = export(copy, tmp_path, "jsonl")
+    other = tmp_path / "other"
+    tocsin("tsdb", "import", "--format=jsonl", again, other)
+    assert bits(other) == bits(copy)
+    text = tocsin("tsdb", "export", copy)
+    assert b"1 stale markers left out" in text.stderr
+
+
+def test_import_is_refused_while_served(make_engine, tmp_path):
+    engine = make_engine(*QUIET).start()
+    source = tmp_path / "a.om"
+    source.write_bytes(page(seed=3))
+    done = tocsin("tsdb", "import", source, engine.directory, code=4)
+    assert f"in use by process {engine.process.pid}".encode() in done.stderr
+    done = tocsin("tsdb", "import", f"--url={engine.url}/", source)
+    assert b"2800 written" in done.stderr
+    assert tocsin("tsdb", "dump", engine.directory).stdout == promtool_dump(tmp_path, page(seed=3))
+    engine.stop()
+
+
+def test_import_names_what_it_refuses(tmp_path):
+    source = tmp_path / "bad.txt"
+    long = "v" * 5000
+    many = ",".join(f'l{n}="x"' for n in range(70))
+    source.write_text('ok 1 1000\nb{x="1",x="2"} 1 1\nc{x="%s"} 1 1\nd{%s} 1 1\n'
+                      'ok 1 99999999999999\nok 2 2000\nok 3 2000\n' % (long, many))
+    done = tocsin("tsdb", "import", "--format=text", source, tmp_path / "d", code=1)
+    said = done.stderr.decode()
+    assert "7 samples read: 2 written, 0 there before, 5 refused" in said, said
+    assert f'3 with labels that are not allowed; the first: {source}:2: label "x"' in said
+    assert f"{source}:5: ok" in said and f"{source}:7: ok" in said
+    source.write_text("ok 2 2000\nok x 3000\n")
+    done = tocsin("tsdb", "import", "--format=text", source, tmp_path / "d", code=1)
+    assert f"{source}:2:4: expected a value" in done.stderr.decode()
+    assert b"1 there before" in done.stderr
+
+
+def test_victoria_metrics_takes_our_lines(make_engine, tmp_path):
+    """Our JSON into VictoriaMetrics and back; it keeps values to 15 digits or so, NaNs not at all."""
+    port = free_port()
+    peer = subprocess.Popen(
+        ["victoria-metrics", f"-httpListenAddr=127.0.0.1:{port}", "-retentionPeriod=100y",
+         f"-storageDataPath={tmp_path / 'vm'}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        url = f"http://127.0.0.1:{port}"
+
+        def fetch(path, data=None):
+            with urllib.request.urlopen(url + path, data=data, timeout=20) as reply:
+                return reply.read()
+
+        def is_up():
+            try:
+                return fetch("/health")
+            except OSError:
+                return False
+
+        wait_for("VictoriaMetrics", is_up)
+        draw = random.Random(4)
+        source = tmp_path / "plain.om"
+        source.write_text("".join(
+            f'm{{a="{number}"}} {draw.randrange(-10**6, 10**6) / 8} {1_790_000_000 + step * 15}.250\n'
+            for number in range(5) for step in range(500)) + "# EOF\n")
+        ours = tmp_path / "ours"
+        tocsin("tsdb", "import", source, ours)
+        fetch("/api/v1/import", export(ours, tmp_path, "jsonl").read_bytes())
+        fetch("/internal/force_flush")
+        query = urllib.parse.urlencode({"match[]": "m", "start": 1_780_000_000, "end": 1_800_000_000})
+        theirs = wait_for("all samples", lambda: (lambda text: text if text.count(b"timestamps") == 5
+                                                  else None)(fetch("/api/v1/export?" + query)))
+        back = tmp_path / "back.jsonl"
+        back.write_bytes(theirs)
+        done = tocsin("tsdb", "import", "--format=jsonl", back, tmp_path / "back")
+        assert b"2500 written" in done.stderr
+        assert bits(tmp_path / "back") == bits(ours)
+    finally:
+        peer.kill()
+        peer.wait()
+
+
+def test_remote_read_import(make_engine, tmp_path):
+    """Debian's Prometheus serves promtool's blocks; we read them over remote read."""
+    body = page(seed=random.randrange(1 << 32), series=3)
+    body = body.replace(b" -0 ", b" 0 ")  # its protobuf leaves zeros out, the negative one too
+    expected = promtool_dump(tmp_path, body)
+    config = tmp_path / "prometheus.yml"
+    config.write_text("global: {}\n")
+    port = free_port()
+    peer = subprocess.Popen(
+        ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={tmp_path / 'blocks'}",
+         "--storage.tsdb.retention.time=100y", f"--web.listen-address=127.0.0.1:{port}"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        url = f"http://127.0.0.1:{port}"
+
+        def is_up():
+            try:
+                with urllib.request.urlopen(url + "/-/ready", timeout=5) as reply:
+                    return reply.status == 200
+            except OSError:
+                return False
+
+        wait_for("Prometheus", is_up)
+        span = ("--min-time=2026-09-21T00:00:00Z", "--max-time=1790100000000")
+        ours = tmp_path / "ours"
+        tocsin("tsdb", "import", f"--remote-read={url}/api/v1/read", *span, "--match=m", ours)
+        assert tocsin("tsdb", "dump", ours).stdout == expected
+        done = tocsin("tsdb", "import", f"--remote-read={url}/nowhere", *span, ours, code=1)
+        assert b"status 404" in done.stderr
+    finally:
+        peer.kill()
+        peer.wait()

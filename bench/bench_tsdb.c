@@ -3,6 +3,9 @@
  *
  * Creates SERIES series (11 labels, targets of 500), appends ROUNDS samples to each in batches of
  * 2,000 with every commit fsynced, reads back, seals, opens again. One line per figure.
+ *
+ * bench_tsdb crash SERIES ROUNDS DIRECTORY   the same up to the appending, then ends as by kill -9
+ * bench_tsdb reopen DIRECTORY                opens what a crash left: first ack, first query, memory
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -235,11 +238,50 @@ static void seal(struct bench *bench) {
     printf("seal+index     %.2f s\n", wall_s() - wall);
 }
 
+/* A write to a series of the crashed process, then a query of what the journal holds. */
+static void reopen(struct bench *bench) {
+    struct err err = ERR_INIT;
+    struct arena arena;
+    struct tsdb_batch *batch;
+    series_ref_t ref;
+    arena_init(&arena, SIZE_MAX);
+    double wall = wall_s();
+    open_db(bench);
+    printf("open           %.3f s\n", wall_s() - wall);
+    struct tsdb_stats stats;
+    tsdb_stats(bench->db, &stats);
+    if (!tsdb_series(bench->db, labels_of(0, &arena), &ref, &err) ||
+        !tsdb_batch_begin(bench->db, TSDB_INGEST, &batch, &err)) {
+        die("write", &err);
+    }
+    tsdb_batch_append(batch, ref, bench->start_ms + 24 * 3600 * 1000, 1);
+    if (!tsdb_commit_blocking(batch, NULL, &err)) {
+        die("commit", &err);
+    }
+    printf("first ack      %.3f s\n", wall_s() - wall);
+    read_back(bench, "tail");
+    printf("first query    %.3f s\n", wall_s() - wall);
+    tsdb_stats(bench->db, &stats);
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    printf("series %llu, journal %.0f MB, anonymous %.0f MB, peak resident %.0f MB, cpu %.2f s\n",
+           (unsigned long long)stats.series_count, (double)stats.journal_bytes / 1e6,
+           rss_anon_bytes() / 1e6, (double)usage.ru_maxrss * 1024 / 1e6, cpu_s());
+    tsdb_close(bench->db);
+    arena_finish(&arena);
+}
+
 int main(int argc, char **argv) {
+    bool is_crash = argc == 5 && strcmp(argv[1], "crash") == 0;
+    bool is_reopen = argc == 3 && strcmp(argv[1], "reopen") == 0;
+    if (is_crash || is_reopen) {
+        argv++;
+        argc--;
+    }
     uint64_t series = 100000;
     uint64_t rounds = 40;
-    if ((argc > 1 && !str_parse_u64(str_from(argv[1]), &series)) ||
-        (argc > 2 && !str_parse_u64(str_from(argv[2]), &rounds))) {
+    if (!is_reopen && ((argc > 1 && !str_parse_u64(str_from(argv[1]), &series)) ||
+                       (argc > 2 && !str_parse_u64(str_from(argv[2]), &rounds)))) {
         fprintf(stderr, "usage: bench_tsdb [SERIES [ROUNDS [DIRECTORY]]]\n");
         return 2;
     }
@@ -254,6 +296,13 @@ int main(int argc, char **argv) {
     };
     fake_clock_init(&bench.clock, bench.start_ms);
     bench.options.clock = &bench.clock.clock;
+    if (is_reopen) {
+        bench.options.path = argv[1];
+        reopen(&bench);
+        mem_free(bench.refs);
+        mem_free(bench.values);
+        return 0;
+    }
     bench.options.path = argc > 3 ? argv[3] : mkdtemp(dir);
     open_db(&bench);
     double base = rss_anon_bytes();
@@ -261,6 +310,9 @@ int main(int argc, char **argv) {
     create_series(&bench);
     printf("create         %.2f us per series\n", (wall_s() - wall) * 1e6 / (double)series);
     append_all(&bench);
+    if (is_crash) {
+        _Exit(0);
+    }
     printf("memory         %.0f anonymous bytes per series\n",
            (rss_anon_bytes() - base) / (double)series);
     read_back(&bench, "from head");

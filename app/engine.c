@@ -291,6 +291,12 @@ static char *url_of_address(const struct engine *engine, const char *address) {
     return buf_take(&url, &len);
 }
 
+static void log_damage(void *ctx, const char *what) {
+    struct engine *engine = ctx;
+    log_error(engine->opts.log, "tsdb", "Data on disk is damaged and was left out",
+              LOG_CSTR("damage", what));
+}
+
 static bool create_store(struct engine *engine, struct err *err) {
     const struct options *options = engine->opts.options;
     struct tsdb_options store = {
@@ -301,6 +307,8 @@ static bool create_store(struct engine *engine, struct err *err) {
         .future_ms_max = 10 * 60 * 1000,
         .series_max = (uint64_t)options->series_max,
         .space_reserve_bytes = options->storage_reserve_bytes,
+        .on_damage = log_damage,
+        .on_damage_ctx = engine,
     };
     return tsdb_open(&store, &engine->db, err) ||
            err_wrap(err, "opening the store in %s", options->storage_path);

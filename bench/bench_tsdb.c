@@ -5,7 +5,7 @@
  * 2,000 with every commit fsynced, reads back, seals, opens again. One line per figure.
  *
  * bench_tsdb crash SERIES ROUNDS DIRECTORY   the same up to the appending, then ends as by kill -9
- * bench_tsdb reopen DIRECTORY                opens what a crash left: first ack, first query, memory
+ * bench_tsdb reopen DIRECTORY                opens what it left: first ack, first query, memory
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -223,6 +223,14 @@ static bool build_data(struct eval *eval,
     return true;
 }
 
+/* What the store had to leave out. */
+static void note_damage(struct eval *eval) {
+    size_t count = eval->querier == NULL ? 0 : tsdb_querier_warning_count(eval->querier);
+    for (size_t i = 0; i < count; i++) {
+        note_add(&eval->notes, NOTE_WARNING, 0, "%s", tsdb_querier_warning(eval->querier, i));
+    }
+}
+
 bool result_build(struct eval *eval,
                   const struct node *root,
                   const struct steps *steps,
@@ -232,6 +240,7 @@ bool result_build(struct eval *eval,
     if (!build_data(eval, root, steps, arena, ret, err)) {
         return false;
     }
+    note_damage(eval);
     struct str text = eval->query->text;
     ret->warnings = annotations_texts(&eval->notes, NOTE_WARNING, text, arena, &ret->warning_count);
     ret->infos = annotations_texts(&eval->notes, NOTE_INFO, text, arena, &ret->info_count);

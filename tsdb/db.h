@@ -4,11 +4,12 @@
  * Threads: callers · committer (journal writer, appends to the head) · store thread (store
  * writer, frees head memory). Locks, outermost first: maintain → apply → series → shard →
  * index_lock → stripe; leaves (nothing is taken while they are held): queue, queriers, metadata,
- * aliases, health, env gates.
+ * aliases, health, damage, env gates.
  */
 #pragma once
 
 #include "base/map.h"
+#include "tsdb/damage.h"
 #include "tsdb/env.h"
 #include "tsdb/head.h"
 #include "tsdb/journal.h"
@@ -131,7 +132,6 @@ struct tsdb_metrics {
     struct metric *maintenance_failures;
     struct metric *windows_deleted;
     struct metric *rollup_rows;
-    struct metric *corruptions;
     struct metric *journal_bytes;
     struct metric *store_bytes;
     struct metric *pending_bytes;
@@ -165,6 +165,7 @@ struct tsdb {
     uint64_t alias_seed[2];
     struct kv_store kv;
     struct tsdb_metrics metrics;
+    struct damage damage;
 
     pthread_mutex_t health_lock;
     struct err latched; /* guarded by health_lock; set once */

@@ -8,6 +8,7 @@
 #include <inttypes.h>
 
 #include "base/hash.h"
+#include "base/mem.h"
 #include "tsdb/bytes.h"
 
 #define RECORD_VERSION 1
@@ -285,44 +286,130 @@ static bool add_part(MDB_val key,
     return true;
 }
 
-static bool walk_cursor(const struct env *env,
-                        MDB_cursor *cursor,
+struct part {
+    MDB_val key; /* in the transaction's memory */
+    MDB_val value;
+};
+
+struct walk {
+    const struct env *env;
+    MDB_cursor *cursor;
+    MDB_val key; /* where the cursor stands */
+    MDB_val value;
+    uint64_t lsn; /* of the record before */
+    struct part *parts;
+    size_t part_count;
+    size_t part_cap;
+    struct buf body; /* of one record */
+    struct buf raw;
+};
+
+/* The parts of the record that begins here; the cursor then stands behind them. A key of a wrong
+ * size is a part of its own. Returns an LMDB code. */
+static int take_parts(struct walk *walk, uint64_t *ret_lsn) {
+    int rc = 0;
+    bool is_key = walk->key.mv_size == KEY_BYTES;
+    *ret_lsn = is_key ? bytes_be64(walk->key.mv_data) : walk->lsn;
+    walk->part_count = 0;
+    do {
+        walk->parts =
+            vec_grow(walk->parts, &walk->part_cap, walk->part_count + 1, sizeof(walk->parts[0]));
+        walk->parts[walk->part_count++] = (struct part){ walk->key, walk->value };
+        rc = mdb_cursor_get(walk->cursor, &walk->key, &walk->value, MDB_NEXT);
+    } while (is_key && rc == 0 && walk->key.mv_size == KEY_BYTES &&
+             bytes_be64(walk->key.mv_data) == *ret_lsn);
+    return rc;
+}
+
+static bool join_parts(struct walk *walk, uint64_t lsn, struct err *err) {
+    bool is_last = false;
+    buf_reset(&walk->body);
+    if (walk->parts[0].key.mv_size != KEY_BYTES) {
+        return corrupt(err, lsn, "the key behind it has the wrong size");
+    }
+    for (uint32_t i = 0; i < walk->part_count; i++) {
+        const struct part *part = &walk->parts[i];
+        if (is_last) {
+            return corrupt(err, lsn, "there are parts behind the last one");
+        }
+        if (!add_part(part->key, part->value, i, &walk->body, &is_last, err)) {
+            return false;
+        }
+    }
+    if (!is_last) {
+        return corrupt(err, lsn, "the last part is missing");
+    }
+    return lsn > walk->lsn || corrupt(err, lsn, "it is out of order");
+}
+
+static struct str copy_raw(struct walk *walk) {
+    buf_reset(&walk->raw);
+    for (size_t i = 0; i < walk->part_count; i++) {
+        const struct part *part = &walk->parts[i];
+        buf_append(&walk->raw, part->key.mv_data, part->key.mv_size);
+        buf_le32(&walk->raw, (uint32_t)part->value.mv_size);
+        buf_append(&walk->raw, part->value.mv_data, part->value.mv_size);
+    }
+    return buf_as_str(&walk->raw);
+}
+
+static bool report(struct walk *walk,
+                   const struct journal_visitor *visitor,
+                   uint64_t lsn,
+                   const struct err *what,
+                   struct err *err) {
+    if (visitor->damaged == NULL || what->code != ERR_CORRUPT) {
+        *err = *what;
+        return false;
+    }
+    return visitor->damaged(visitor->ctx, lsn, copy_raw(walk), what, err);
+}
+
+static bool report_gap(struct walk *walk,
+                       const struct journal_visitor *visitor,
+                       uint64_t lsn,
+                       struct err *err) {
+    struct err what = ERR_INIT;
+    err_set(&what, ERR_CORRUPT, "journal: records %" PRIu64 " to %" PRIu64 " are missing",
+            walk->lsn + 1, lsn - 1);
+    size_t count = walk->part_count;
+    walk->part_count = 0; /* nothing to keep */
+    bool ok = visitor->damaged == NULL || report(walk, visitor, walk->lsn + 1, &what, err);
+    walk->part_count = count;
+    return ok;
+}
+
+static bool walk_cursor(struct walk *walk,
                         uint64_t from,
-                        struct buf *body,
                         const struct journal_visitor *visitor,
                         struct err *err) {
     uint8_t start[KEY_BYTES];
     make_key(start, from, 0);
-    MDB_val key = { .mv_size = sizeof(start), .mv_data = start };
-    MDB_val value;
-    uint32_t part = 0;
-    uint64_t lsn = 0;
-    int rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
-    for (; rc == 0; rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) {
-        if (key.mv_size != KEY_BYTES) {
-            return corrupt(err, lsn, "a key has the wrong size");
-        }
-        if (part > 0 && bytes_be64(key.mv_data) != lsn) {
-            return corrupt(err, lsn, "the last part is missing");
-        }
-        lsn = bytes_be64(key.mv_data);
-        bool is_last = false;
-        if (!add_part(key, value, part, body, &is_last, err)) {
+    walk->key = (MDB_val){ .mv_size = sizeof(start), .mv_data = start };
+    int rc = mdb_cursor_get(walk->cursor, &walk->key, &walk->value, MDB_SET_RANGE);
+    while (rc == 0) {
+        struct err what = ERR_INIT;
+        uint64_t lsn;
+        rc = take_parts(walk, &lsn);
+        bool ok = join_parts(walk, lsn, &what);
+        if (ok && lsn > walk->lsn + 1 && !report_gap(walk, visitor, lsn, err)) {
             return false;
         }
-        part++;
-        if (is_last) {
-            if (!journal_parse(buf_as_str(body), lsn, visitor, err)) {
-                return false;
-            }
-            buf_reset(body);
-            part = 0;
+        if (ok || lsn == walk->lsn + 1) {
+            walk->lsn = lsn;
+        }
+        ok = ok && journal_parse(buf_as_str(&walk->body), lsn, visitor, &what);
+        if (!ok && !report(walk, visitor, lsn, &what, err)) {
+            return false;
         }
     }
-    if (part > 0) {
-        return corrupt(err, lsn, "the last part is missing");
+    if (rc == MDB_NOTFOUND) {
+        return true;
     }
-    return rc == MDB_NOTFOUND || env_fail(env, err, rc, "reading the log");
+    struct err what = ERR_INIT;
+    walk->part_count = 0;
+    env_fail(walk->env, &what, rc, "reading the log behind record %" PRIu64, walk->lsn);
+    return report(walk, visitor, walk->lsn, &what, err);
 }
 
 bool journal_walk(const struct env *env,
@@ -331,15 +418,17 @@ bool journal_walk(const struct env *env,
                   uint64_t from,
                   const struct journal_visitor *visitor,
                   struct err *err) {
-    MDB_cursor *cursor;
-    int rc = mdb_cursor_open(txn, log, &cursor);
+    struct walk walk = { .env = env, .lsn = from > 0 ? from - 1 : 0 };
+    int rc = mdb_cursor_open(txn, log, &walk.cursor);
     if (rc != 0) {
         return env_fail(env, err, rc, "reading the log");
     }
-    struct buf body;
-    buf_init(&body, 2 * RECORD_BYTES_MAX);
-    bool ok = walk_cursor(env, cursor, from, &body, visitor, err);
-    buf_finish(&body);
-    mdb_cursor_close(cursor);
+    buf_init(&walk.body, 2 * RECORD_BYTES_MAX);
+    buf_init(&walk.raw, 2 * RECORD_BYTES_MAX);
+    bool ok = walk_cursor(&walk, from, visitor, err);
+    mem_free(walk.parts);
+    buf_finish(&walk.body);
+    buf_finish(&walk.raw);
+    mdb_cursor_close(walk.cursor);
     return ok;
 }

@@ -46,10 +46,17 @@ struct journal_visitor {
     bool (*record)(void *ctx, uint64_t lsn, int64_t now_ms, struct err *err);
     bool (*definition)(void *ctx, uint64_t id, struct str labels, struct err *err);
     bool (*sample)(void *ctx, uint64_t id, struct sample sample, struct err *err);
+    /* A record that cannot be read, or records that are missing (`raw` empty). `raw` has the parts
+     * as they are: per part its key, u32 length, value. Nothing of it was visited, unless its
+     * checksums are right and the content is not. NULL: damage ends the walk as an error and gaps
+     * are not looked for. */
+    bool (
+        *damaged)(void *ctx, uint64_t lsn, struct str raw, const struct err *what, struct err *err);
     void *ctx;
 };
 
-/* Every record with LSN >= from, in order. Damage is ERR_CORRUPT naming the record. */
+/* Every record with LSN >= from, in order. Damage (ERR_CORRUPT naming the record) goes to
+ * visitor->damaged; the walk then goes on with the next record. */
 WARN_UNUSED bool journal_walk(const struct env *env,
                               MDB_txn *txn,
                               MDB_dbi log,

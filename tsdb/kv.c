@@ -1,12 +1,14 @@
 /* The transactional tables: named databases of the journal environment behind base/kv.h. */
 #include <assert.h>
+#include <stdio.h>
 
 #include "base/hash.h"
 #include "base/mem.h"
 #include "tsdb/bytes.h"
 #include "tsdb/db.h"
 
-#define CRC_BYTES 4
+#define CRC_BYTES       4
+#define KEY_BYTES_SHOWN 64 /* of a damaged row's key, in hex */
 
 const char *const kv_table_names[] = {
     [KV_META] = "meta",
@@ -59,6 +61,23 @@ int kv_del_row(struct tsdb *db, MDB_txn *txn, enum kv_table table, struct str ke
     return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
+static const char *key_as_hex(struct str key, char ret[2 * KEY_BYTES_SHOWN + 1]) {
+    static const char digits[] = "0123456789abcdef";
+    size_t count = key.len < KEY_BYTES_SHOWN ? key.len : KEY_BYTES_SHOWN;
+    for (size_t i = 0; i < count; i++) {
+        ret[2 * i] = digits[(uint8_t)key.ptr[i] >> 4];
+        ret[2 * i + 1] = digits[(uint8_t)key.ptr[i] & 15];
+    }
+    ret[2 * count] = '\0';
+    return ret;
+}
+
+static void keep_row(struct tsdb *db, enum kv_table table, const char *key_text, MDB_val row) {
+    char name[2 * KEY_BYTES_SHOWN + 64];
+    snprintf(name, sizeof(name), "table-%s-%s", kv_table_names[table], key_text);
+    damage_keep(db, name, str_n(row.mv_data, row.mv_size));
+}
+
 static bool check_row(struct tsdb *db,
                       enum kv_table table,
                       MDB_val key,
@@ -73,10 +92,12 @@ static bool check_row(struct tsdb *db,
             return true;
         }
     }
-    metric_inc(db->metrics.corruptions);
-    return err_set(err, ERR_CORRUPT,
-                   "journal: a row of table %s with a key of %zu bytes has a wrong checksum",
-                   kv_table_names[table], key_str.len);
+    char key_text[2 * KEY_BYTES_SHOWN + 1];
+    err_set(err, ERR_CORRUPT, "journal: table %s: the row with key %s has a wrong checksum",
+            kv_table_names[table], key_as_hex(key_str, key_text));
+    damage_note(db, DAMAGE_TABLE, err);
+    keep_row(db, table, key_text, row);
+    return false;
 }
 
 /* ---- the seam ---- */
@@ -136,8 +157,9 @@ static bool scan_cursor(const struct scan *scan, MDB_cursor *cursor, struct err 
             return true;
         }
         struct str value;
-        if (!check_row(scan->db, scan->table, key, row, &value, err)) {
-            return false;
+        struct err damage = ERR_INIT;
+        if (!check_row(scan->db, scan->table, key, row, &value, &damage)) {
+            continue; /* told and kept; the others are served */
         }
         if (!scan->visit(scan->ctx, key_str, value)) {
             return true;

@@ -88,7 +88,7 @@ static bool from_indexes(struct tsdb_querier *querier,
     }
     bool ok = querier_windows(querier, txn, err);
     for (size_t i = 0; ok && i < querier->window_count; i++) {
-        ok = window_visit(store, txn, querier->windows[i], name, add_string, strings, err);
+        ok = window_visit(store, querier, txn, querier->windows[i], name, add_string, strings, err);
     }
     env_read_end(&store->env, txn);
     return ok;

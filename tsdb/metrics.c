@@ -44,8 +44,6 @@ static void init_counters(struct tsdb_metrics *m, struct metric_registry *r) {
                                         "Windows deleted by retention.", NULL);
     m->rollup_rows = metric_counter(r, "tocsin_tsdb_rollup_rows_total",
                                     "Days of series written as rollups.", NULL);
-    m->corruptions = metric_counter(r, "tocsin_tsdb_corruptions_total",
-                                    "Stored rows with a wrong checksum met.", NULL);
 }
 
 static void init_gauges(struct tsdb_metrics *m, struct metric_registry *r) {

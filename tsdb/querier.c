@@ -88,6 +88,9 @@ void tsdb_querier_close(struct tsdb_querier *querier) {
     mem_free(querier->windows);
     mem_free(querier->rolled);
     mem_free(querier->entries);
+    for (size_t i = 0; i < querier->warning_count; i++) {
+        mem_free(querier->warnings[i]);
+    }
     mem_free(querier);
 }
 
@@ -96,6 +99,34 @@ uint64_t querier_add_stored(struct tsdb_querier *querier, uint64_t id) {
                                 sizeof(querier->entries[0]));
     querier->entries[querier->entry_count++] = (struct querier_entry){ .id = id };
     return querier->entry_count;
+}
+
+/* ---- damage ---- */
+
+void querier_note_damage(struct tsdb_querier *querier,
+                         enum damage_kind kind,
+                         const struct err *what) {
+    damage_note(querier->db, kind, what);
+    size_t count = querier->warning_count;
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(querier->warnings[i], what->msg) == 0) {
+            return;
+        }
+    }
+    if (count < TSDB_WARNINGS_MAX) {
+        bool is_last = count + 1 == TSDB_WARNINGS_MAX;
+        querier->warnings[count] = mem_strdup(is_last ? "more of the data is damaged" : what->msg);
+        querier->warning_count++;
+    }
+}
+
+size_t tsdb_querier_warning_count(const struct tsdb_querier *querier) {
+    return querier->warning_count;
+}
+
+const char *tsdb_querier_warning(const struct tsdb_querier *querier, size_t number) {
+    assert(number < querier->warning_count);
+    return querier->warnings[number];
 }
 
 bool querier_windows(struct tsdb_querier *querier, MDB_txn *txn, struct err *err) {
@@ -291,6 +322,21 @@ static void name_series(const struct read *read, int64_t t_ms, struct err *err) 
     arena_finish(&arena);
 }
 
+/* What is damaged is left out, noted and warned of; anything else is an error. */
+static bool tolerate(const struct read *read,
+                     enum damage_kind kind,
+                     int64_t t_ms,
+                     struct err *what,
+                     struct err *err) {
+    name_series(read, t_ms, what);
+    if (what->code != ERR_CORRUPT) {
+        *err = *what;
+        return false;
+    }
+    querier_note_damage(read->querier, kind, what);
+    return true;
+}
+
 static bool read_ref(const struct read *read,
                      int64_t window,
                      const struct chunk_ref *ref,
@@ -299,33 +345,28 @@ static bool read_ref(const struct read *read,
     uint64_t ignored;
     bool is_verified = u64map_get(&querier->verified, ref->segment, &ignored);
     struct chunk_view chunk;
+    struct err what = ERR_INIT;
     bool ok = segment_get_chunk(&querier->db->store, read->txn, window, read->id, ref, is_verified,
-                                &chunk, err);
+                                &chunk, &what);
     if (ok) {
         u64map_put(&querier->verified, ref->segment, 1);
         ok = chunk.count <= CHUNK_SEALED_SAMPLES_MAX &&
              column_decode(read->column, &chunk, read->t_min_ms, read->t_max_ms);
         if (!ok) {
-            err_set(err, ERR_CORRUPT, "store: a chunk does not decode");
+            err_set(&what, ERR_CORRUPT, "store: a chunk does not decode");
         }
     }
-    if (!ok) {
-        if (err->code == ERR_CORRUPT) {
-            metric_inc(querier->db->metrics.corruptions);
-        }
-        name_series(read, ref->t_min_ms, err);
-    }
-    return ok;
+    return ok || tolerate(read, DAMAGE_SEGMENT, ref->t_min_ms, &what, err);
 }
 
 static bool read_window(const struct read *read, int64_t window, struct err *err) {
     struct tsdb_querier *querier = read->querier;
     bool found;
+    struct err what = ERR_INIT;
     if (!store_get_row(&querier->db->store, read->txn, window, read->id, &querier->row, &found,
-                       err)) {
-        metric_inc(querier->db->metrics.corruptions);
-        name_series(read, read->t_min_ms, err);
-        return false;
+                       &what)) {
+        int64_t t_ms = (int64_t)((uint64_t)window * (uint64_t)querier->db->head.block_ms);
+        return tolerate(read, DAMAGE_ROW, t_ms, &what, err);
     }
     for (size_t i = 0; found && i < querier->row.count; i++) {
         const struct chunk_ref *ref = &querier->row.refs[i];

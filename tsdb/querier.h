@@ -46,7 +46,14 @@ struct tsdb_querier {
     int64_t rolled_first; /* first period with a mark, built or not; INT64_MAX = none */
     int64_t rolled_resolution_ms;
     uint64_t rolled_txn_id;
+    char *warnings[TSDB_WARNINGS_MAX];
+    size_t warning_count;
 };
+
+/* Damage met: noted in the store (damage.h) and among the warnings of this querier. */
+void querier_note_damage(struct tsdb_querier *querier,
+                         enum damage_kind kind,
+                         const struct err *what);
 
 /* The windows of the store in the querier's range, cached until the store changes. */
 WARN_UNUSED bool querier_windows(struct tsdb_querier *querier, MDB_txn *txn, struct err *err);
@@ -103,8 +110,12 @@ WARN_UNUSED bool head_match(struct tsdb_querier *querier,
 
 /* ---- window.c: the index of finished windows ---- */
 
+/* Damaged rows of the index are noted for the querier and left out; without one (NULL) they are an
+ * error. */
+
 /* Ids of a window's indexed series that match, added to `out` (not normalized). */
 WARN_UNUSED bool window_match(struct store *store,
+                              struct tsdb_querier *querier,
                               MDB_txn *txn,
                               int64_t window,
                               const struct matcher *matchers,
@@ -113,6 +124,7 @@ WARN_UNUSED bool window_match(struct store *store,
                               struct err *err);
 /* Label names, or values of `name`, of a window's indexed series. */
 WARN_UNUSED bool window_visit(struct store *store,
+                              struct tsdb_querier *querier,
                               MDB_txn *txn,
                               int64_t window,
                               struct str name, /* empty: names */

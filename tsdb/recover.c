@@ -14,6 +14,7 @@
  */
 #include <assert.h>
 #include <inttypes.h>
+#include <stdio.h>
 
 #include "base/hash.h"
 #include "base/mem.h"
@@ -33,7 +34,9 @@ struct recovery {
     struct store_row row;
     uint64_t lsn;
     uint64_t id_max;
-    int64_t t_min_ms; /* retention */
+    uint64_t orphan_count; /* samples of series nobody knows the labels of */
+    bool is_damaged;       /* some of the journal */
+    int64_t t_min_ms;      /* retention */
 };
 
 /* ---- series ---- */
@@ -61,6 +64,27 @@ static bool find_last(struct recovery *recovery, struct head_newcomer *newcomer,
     return true;
 }
 
+/* The row of table series; a damaged one is as good as none. */
+static bool get_series(struct recovery *recovery,
+                       uint64_t id,
+                       struct str *ret,
+                       bool *ret_found,
+                       struct err *err) {
+    struct tsdb *db = recovery->db;
+    struct err what = ERR_INIT;
+    if (store_get_series(&db->store, recovery->store_txn, id, ret, ret_found, &what)) {
+        return true;
+    }
+    if (what.code != ERR_CORRUPT) {
+        *err = what;
+        return false;
+    }
+    err_wrap(&what, "series %" PRIu64, id);
+    damage_note(db, DAMAGE_SERIES, &what);
+    *ret_found = false;
+    return true;
+}
+
 /* Into the head under its id; `labels_bytes` as the journal gives them, or empty. */
 static bool enter_series(struct recovery *recovery,
                          uint64_t id,
@@ -70,7 +94,7 @@ static bool enter_series(struct recovery *recovery,
     struct tsdb *db = recovery->db;
     struct str stored;
     bool is_stored;
-    if (!store_get_series(&db->store, recovery->store_txn, id, &stored, &is_stored, err)) {
+    if (!get_series(recovery, id, &stored, &is_stored, err)) {
         return false;
     }
     arena_reset(&recovery->arena);
@@ -84,8 +108,15 @@ static bool enter_series(struct recovery *recovery,
         newcomer.labels.count == 0 || newcomer.labels.count > LABELS_COUNT_MAX) {
         return err_set(err, ERR_CORRUPT, "the labels of series %" PRIu64 " are not there", id);
     }
-    if (is_stored && !find_last(recovery, &newcomer, err)) {
-        return false;
+    struct err what = ERR_INIT;
+    if (is_stored && !find_last(recovery, &newcomer, &what)) {
+        if (what.code != ERR_CORRUPT) {
+            *err = what;
+            return false;
+        }
+        /* What was sealed of it in that window cannot be found: nothing to skip. */
+        err_wrap(&what, "series %" PRIu64, id);
+        damage_note(db, DAMAGE_ROW, &what);
     }
     newcomer.hash = head_hash(&db->head, newcomer.labels);
     *ret = head_insert(&db->head, &newcomer);
@@ -115,7 +146,9 @@ static bool enter_pending(struct recovery *recovery, int64_t window, uint64_t id
             return false;
         }
         /* One damaged row must not keep all others from being served. */
-        metric_inc(db->metrics.corruptions);
+        err_wrap(err, "series %" PRIu64 " in window %" PRId64, id, window);
+        damage_note(db, DAMAGE_ROW, err);
+        *err = (struct err)ERR_INIT;
         return true;
     }
     if (!found || recovery->row.count == 0) {
@@ -168,22 +201,61 @@ static bool replay_record(void *ctx, uint64_t lsn, int64_t now_ms, struct err *e
 static bool replay_definition(void *ctx, uint64_t id, struct str labels, struct err *err) {
     struct recovery *recovery = ctx;
     series_ref_t ref;
-    return find_series(recovery, id, labels, &ref, err) || err_wrap(err, "replaying the journal");
+    struct err what = ERR_INIT;
+    if (find_series(recovery, id, labels, &ref, &what)) {
+        return true;
+    }
+    err_wrap(&what, "replaying record %" PRIu64 " of the journal", recovery->lsn);
+    if (what.code != ERR_CORRUPT) {
+        *err = what;
+        return false;
+    }
+    damage_note(recovery->db, DAMAGE_RECORD, &what);
+    return true;
 }
 
 /* A series without definition and row is one that retention deleted while newer records kept the
- * journal from being trimmed. */
+ * journal from being trimmed, or one whose definition is damaged. */
 static bool is_deleted(struct recovery *recovery, uint64_t id, bool *ret, struct err *err) {
     struct str labels;
     bool is_stored = true;
     uint64_t ignored;
     if (!u64map_get(&recovery->refs, id, &ignored) &&
-        !store_get_series(&recovery->db->store, recovery->store_txn, id, &labels, &is_stored,
-                          err)) {
+        !get_series(recovery, id, &labels, &is_stored, err)) {
         return false;
     }
     *ret = !is_stored;
+    recovery->orphan_count += !is_stored;
+    recovery->id_max = id > recovery->id_max ? id : recovery->id_max; /* not to be given again */
     return true;
+}
+
+static bool replay_damage(void *ctx,
+                          uint64_t lsn,
+                          struct str raw,
+                          const struct err *what,
+                          struct err *err) {
+    struct recovery *recovery = ctx;
+    recovery->is_damaged = true;
+    damage_note(recovery->db, DAMAGE_RECORD, what);
+    if (raw.len > 0) {
+        char name[64];
+        snprintf(name, sizeof(name), "journal-record-%" PRIu64, lsn);
+        damage_keep(recovery->db, name, raw);
+    }
+    return true;
+}
+
+/* Samples that lost their labels with a damaged record are gone: say how many. */
+static void tell_orphans(struct recovery *recovery) {
+    struct err what;
+    if (recovery->is_damaged && recovery->orphan_count > 0) {
+        err_set(&what, ERR_CORRUPT,
+                "journal: %" PRIu64 " samples of other records belong to series whose labels were "
+                "in a damaged one",
+                recovery->orphan_count);
+        damage_note(recovery->db, DAMAGE_RECORD, &what);
+    }
 }
 
 static bool replay_sample(void *ctx, uint64_t id, struct sample sample, struct err *err) {
@@ -224,13 +296,13 @@ static bool replay(struct recovery *recovery,
         .record = replay_record,
         .definition = replay_definition,
         .sample = replay_sample,
+        .damaged = replay_damage,
         .ctx = recovery,
     };
     uint64_t first;
     uint64_t last;
     recovery->lsn = applied_lsn;
-    if (!journal_bounds(&db->journal, journal_txn, db->log, &first, &last, err) ||
-        !journal_walk(&db->journal, journal_txn, db->log, applied_lsn + 1, &visitor, err)) {
+    if (!journal_bounds(&db->journal, journal_txn, db->log, &first, &last, err)) {
         return false;
     }
     if (first > applied_lsn + 1) {
@@ -239,7 +311,12 @@ static bool replay(struct recovery *recovery,
                        " are missing: journal and store do not belong together",
                        applied_lsn + 1, first - 1);
     }
-    db->visible_lsn = recovery->lsn;
+    if (!journal_walk(&db->journal, journal_txn, db->log, applied_lsn + 1, &visitor, err)) {
+        return false;
+    }
+    tell_orphans(recovery);
+    /* Behind a damaged last record, too: its key is taken. */
+    db->visible_lsn = last > recovery->lsn ? last : recovery->lsn;
     return true;
 }
 

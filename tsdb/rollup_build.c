@@ -115,7 +115,7 @@ static bool find_ids(struct build *build, struct err *err) {
                                  head_window(&db->head, start_ms + ROLLUP_PERIOD_MS), &windows,
                                  &count, err);
     for (size_t i = 0; ok && i < count; i++) {
-        ok = window_match(&db->store, txn, windows[i], NULL, 0, &ids, err);
+        ok = window_match(&db->store, NULL, txn, windows[i], NULL, 0, &ids, err);
     }
     env_read_end(&db->store.env, txn);
     mem_free(windows);
@@ -249,7 +249,7 @@ static bool look_at_period(struct tsdb *db,
             *err = damage;
             return false;
         }
-        metric_inc(db->metrics.corruptions);
+        damage_note(db, DAMAGE_ROLLUP, &damage);
         due->mark = (struct rollup_mark){ 0 };
     }
     due->period = period;

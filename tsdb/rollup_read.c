@@ -46,7 +46,7 @@ static bool list_rolled(struct tsdb_querier *querier, MDB_txn *txn, struct err *
         struct str body;
         struct err damage = ERR_INIT;
         if (!store_check(STORE_ROLLUP_MARKS, key, row, &body, &damage)) {
-            metric_inc(querier->db->metrics.corruptions); /* as if it were not built */
+            damage_note(querier->db, DAMAGE_ROLLUP, &damage); /* as if it were not built */
         } else if (body.len > 1 && body.ptr[1] != 0) {
             querier->rolled = vec_grow(querier->rolled, &cap, querier->rolled_count + 1,
                                        sizeof(querier->rolled[0]));
@@ -128,7 +128,7 @@ static bool read_row(const struct rollup_read *read,
             *err = damage;
             return false;
         }
-        metric_inc(read->querier->db->metrics.corruptions);
+        damage_note(read->querier->db, DAMAGE_ROLLUP, &damage);
     }
     return true;
 }

@@ -54,7 +54,7 @@ static bool match_windows(struct select *select,
     bool ok = querier_windows(querier, txn, err);
     for (size_t i = 0; ok && i < querier->window_count; i++) {
         int64_t window = querier->windows[i];
-        ok = window_match(store, txn, window, matchers, count, &select->stored, err);
+        ok = window_match(store, querier, txn, window, matchers, count, &select->stored, err);
         if (ok && i + 1 < querier->window_count) {
             /* A fresh transaction per window: none stays open long. */
             env_read_end(&store->env, txn);
@@ -72,18 +72,23 @@ static bool add_stored(struct select *select, MDB_txn *txn, uint64_t id, struct 
     struct str body;
     bool found;
     struct store *store = &select->querier->db->store;
-    if (!store_get_series(store, txn, id, &body, &found, err)) {
-        return false;
-    }
-    if (!found) {
+    struct labels labels;
+    struct err damage = ERR_INIT;
+    bool ok = store_get_series(store, txn, id, &body, &found, &damage);
+    if (ok && !found) {
         return true; /* retention took it meanwhile */
     }
-    struct labels labels;
-    if (!labels_decode(arena_str(select->arena, body), select->arena, &labels)) {
-        return err_set(err, ERR_CORRUPT, "store: the labels of series %llu",
-                       (unsigned long long)id);
+    if (ok && labels_decode(arena_str(select->arena, body), select->arena, &labels)) {
+        return add_view(select, id, 0, labels, err);
     }
-    return add_view(select, id, 0, labels, err);
+    if (!ok && damage.code != ERR_CORRUPT) {
+        *err = damage;
+        return false;
+    }
+    err_set(&damage, ERR_CORRUPT, "store: the labels of series %llu are damaged",
+            (unsigned long long)id);
+    querier_note_damage(select->querier, DAMAGE_SERIES, &damage);
+    return true;
 }
 
 /* Stored ids the head does not have; marks those it has. */
@@ -232,8 +237,6 @@ bool tsdb_select(struct tsdb_querier *querier,
     if (ok) {
         *ret = select.views;
         *ret_count = select.count;
-    } else if (err->code == ERR_CORRUPT) {
-        metric_inc(querier->db->metrics.corruptions);
     }
     return ok;
 }

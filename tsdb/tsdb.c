@@ -179,6 +179,9 @@ bool tsdb_open(const struct tsdb_options *options, struct tsdb **ret, struct err
     kv_store_init(db);
     alias_init(db);
     metrics_init(&db->metrics, options->metrics);
+    damage_init(&db->damage, options->metrics);
+    db->damage.report = options->on_damage;
+    db->damage.ctx = options->on_damage_ctx;
     if (!open_files(db, options, err) ||
         (!db->is_read_only && (!committer_start(db, err) || !store_thread_start(db, err)))) {
         err_wrap(err, "opening the store");
@@ -206,6 +209,7 @@ void tsdb_close(struct tsdb *db) {
     env_close(&db->journal);
     dir_unlock(db->lock_fd);
     finish_locks(db);
+    damage_finish(&db->damage);
     mem_free(db->path);
     mem_free(db);
 }
@@ -222,5 +226,6 @@ void tsdb_stats(struct tsdb *db, struct tsdb_stats *ret) {
         .journal_bytes = env_used_bytes(&db->journal),
         .store_bytes = env_used_bytes(&db->store.env),
         .pending_bytes = db->pending_bytes,
+        .damage_count = damage_count(&db->damage),
     };
 }

@@ -50,6 +50,10 @@ struct tsdb_options {
     struct tsdb_rollup rollups[TSDB_ROLLUPS_MAX]; /* finest first */
     size_t rollup_count;
     bool is_read_only; /* for offline tools: no lock taken, no recovery written */
+    /* Told what is damaged on disk, once per place, in words for the operator. On any thread; must
+     * not call back. NULL = nobody. */
+    void (*on_damage)(void *ctx, const char *what);
+    void *on_damage_ctx;
 };
 
 /* Open or create; recovers what a crash left. Errors: ERR_UNAVAILABLE (in use: message names the
@@ -161,6 +165,14 @@ WARN_UNUSED bool tsdb_querier_open(struct tsdb *db,
                                    struct err *err);
 void tsdb_querier_close(struct tsdb_querier *querier); /* NULL ok */
 
+/*
+ * What damage on disk kept out of this querier's answers so far, one text per damaged place (at
+ * most TSDB_WARNINGS_MAX; the last one then says that there is more). Valid until the close.
+ */
+#define TSDB_WARNINGS_MAX 10
+size_t tsdb_querier_warning_count(const struct tsdb_querier *querier);
+const char *tsdb_querier_warning(const struct tsdb_querier *querier, size_t number);
+
 struct tsdb_series_view {
     struct labels labels; /* valid until the querier closes or `arena` is reset */
     uint64_t id;          /* opaque, for tsdb_read of the same querier */
@@ -170,6 +182,7 @@ struct tsdb_series_view {
  * Series that match all matchers and may have samples in the querier's range, sorted by labels.
  * At least one matcher must not match the empty value (ERR_INVALID otherwise), unless count is 0,
  * which selects every series.
+ * Damaged index rows and series are left out and warned of (tsdb_querier_warning).
  * Ownership: *ret lives in `arena`. Errors: ERR_LIMIT (arena budget), ERR_CORRUPT, ERR_IO.
  */
 WARN_UNUSED bool tsdb_select(struct tsdb_querier *querier,
@@ -191,7 +204,8 @@ struct tsdb_column {
 void tsdb_column_finish(struct tsdb_column *column);
 
 /* Samples with t_min_ms <= t <= t_max_ms (clipped to the querier's range), ascending; stale
- * markers included. Errors: ERR_CORRUPT naming series and time, ERR_IO. */
+ * markers included. Damaged chunks are left out and warned of, naming series and time. Errors:
+ * ERR_IO. */
 WARN_UNUSED bool tsdb_read(struct tsdb_querier *querier,
                            uint64_t id,
                            int64_t t_min_ms,
@@ -281,6 +295,7 @@ struct tsdb_stats {
     uint64_t journal_bytes;
     uint64_t store_bytes;
     uint64_t pending_bytes;
+    uint64_t damage_count; /* damaged rows met since the start */
 };
 
 void tsdb_stats(struct tsdb *db, struct tsdb_stats *ret);

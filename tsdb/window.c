@@ -15,7 +15,9 @@
 #include "tsdb/bytes.h"
 #include "tsdb/querier.h"
 
-static_assert(POSTING_KEY_MAX <= 511, "LMDB's longest key");
+#define KEY_BYTES_MAX 511 /* LMDB's longest */
+
+static_assert(POSTING_KEY_MAX <= KEY_BYTES_MAX, "a key LMDB takes");
 
 /* ---- keys and rows ---- */
 
@@ -78,6 +80,18 @@ static bool add_ids(struct posting_row *row, struct idset *out, struct err *err)
 
 /* ---- walking ---- */
 
+/* A row that cannot be used: left out for a querier, an error for others. */
+static bool tolerate(const struct posting_walk *walk, const struct err *what, struct err *err) {
+    if (walk->querier == NULL || what->code != ERR_CORRUPT) {
+        *err = *what;
+        return false;
+    }
+    struct err damage = *what;
+    err_wrap(&damage, "the index of window %" PRId64, walk->window);
+    querier_note_damage(walk->querier, DAMAGE_POSTINGS, &damage);
+    return true;
+}
+
 /* Calls visit for every row whose key starts with `prefix` until it returns false. */
 static bool walk_rows(const struct posting_walk *walk,
                       struct str prefix,
@@ -96,7 +110,9 @@ static bool walk_rows(const struct posting_walk *walk,
     rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
     while (ok && rc == 0 && str_starts_with(str_n(key.mv_data, key.mv_size), prefix)) {
         struct posting_row row;
-        ok = parse_row(key, value, &row, err) && visit(ctx, &row, err);
+        struct err what = ERR_INIT;
+        ok = (parse_row(key, value, &row, &what) && visit(ctx, &row, &what)) ||
+             tolerate(walk, &what, err);
         if (ok) {
             rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
         }
@@ -219,13 +235,19 @@ static bool all_ids(void *ctx, struct idset *out, struct err *err) {
 }
 
 bool window_match(struct store *store,
+                  struct tsdb_querier *querier,
                   MDB_txn *txn,
                   int64_t window,
                   const struct matcher *matchers,
                   size_t count,
                   struct idset *out,
                   struct err *err) {
-    struct posting_walk walk = { .store = store, .txn = txn, .window = window };
+    struct posting_walk walk = {
+        .store = store,
+        .txn = txn,
+        .window = window,
+        .querier = querier,
+    };
     struct match_source source = { .ctx = &walk, .all = all_ids, .collect = collect_ids };
     struct idset ids;
     if (!match_series(&source, matchers, count, &ids, err)) {
@@ -253,6 +275,16 @@ static bool visit_row(void *ctx, struct posting_row *row, struct err *err) {
     return true;
 }
 
+static bool is_in_place(const struct posting_walk *walk,
+                        MDB_val key,
+                        const struct posting_row *row,
+                        struct err *err) {
+    uint8_t want[POSTING_KEY_MAX];
+    struct str prefix = str_n((char *)want, name_key(want, walk->window, row->name));
+    return str_starts_with(str_n(key.mv_data, key.mv_size), prefix) ||
+           err_set(err, ERR_CORRUPT, "store: a row of table postings is out of place");
+}
+
 /* One row per name, then on to the next name: no value starts with 0xff. */
 static bool visit_names(const struct posting_walk *walk, struct visit *visit, struct err *err) {
     MDB_cursor *cursor;
@@ -260,7 +292,7 @@ static bool visit_names(const struct posting_walk *walk, struct visit *visit, st
     if (rc != 0) {
         return env_fail(&walk->store->env, err, rc, "reading table postings");
     }
-    uint8_t next[POSTING_KEY_MAX];
+    uint8_t next[KEY_BYTES_MAX + 1];
     store_key_window(next, walk->window);
     size_t len = 8;
     bool ok = true;
@@ -272,15 +304,16 @@ static bool visit_names(const struct posting_walk *walk, struct visit *visit, st
         if (rc != 0 || key.mv_size < 10 || bytes_be64_signed(key.mv_data) != walk->window) {
             break;
         }
-        ok = parse_row(key, value, &row, err);
-        if (ok) {
-            len = name_key(next, walk->window, row.name);
-            ok = str_starts_with(str_n(key.mv_data, key.mv_size), str_n((char *)next, len)) ||
-                 err_set(err, ERR_CORRUPT, "store: a row of table postings is out of place");
-        }
-        if (ok) {
+        struct err what = ERR_INIT;
+        if (parse_row(key, value, &row, &what) && is_in_place(walk, key, &row, &what)) {
             visit->visit(visit->ctx, row.name);
+            len = name_key(next, walk->window, row.name);
             next[len++] = 0xff;
+        } else {
+            ok = tolerate(walk, &what, err);
+            len = key.mv_size; /* the next key there can be */
+            memcpy(next, key.mv_data, len);
+            next[len++] = 0;
         }
     }
     mdb_cursor_close(cursor);
@@ -291,13 +324,19 @@ static bool visit_names(const struct posting_walk *walk, struct visit *visit, st
 }
 
 bool window_visit(struct store *store,
+                  struct tsdb_querier *querier,
                   MDB_txn *txn,
                   int64_t window,
                   struct str name,
                   void (*visit)(void *ctx, struct str text),
                   void *ctx,
                   struct err *err) {
-    struct posting_walk walk = { .store = store, .txn = txn, .window = window };
+    struct posting_walk walk = {
+        .store = store,
+        .txn = txn,
+        .window = window,
+        .querier = querier,
+    };
     struct visit visitor = { .visit = visit, .ctx = ctx };
     if (name.len == 0) {
         return visit_names(&walk, &visitor, err);

@@ -14,6 +14,7 @@ struct posting_walk {
     struct store *store;
     MDB_txn *txn;
     int64_t window;
+    struct tsdb_querier *querier; /* for which damaged rows are left out; NULL: an error */
 };
 
 /* The key of a pair's rows without the part number; returns its length. */

@@ -86,8 +86,10 @@ static bool load_labels(struct indexing *indexing, MDB_txn *txn, uint64_t id, st
         found = false;
     }
     if (!found || !labels_decode(arena_str(&indexing->arena, body), &indexing->arena, &labels)) {
-        /* Damaged: nothing to list it under. The others must not wait for it. */
-        metric_inc(indexing->db->metrics.corruptions);
+        /* Nothing to list it under. The others must not wait for it. */
+        struct err damage;
+        err_set(&damage, ERR_CORRUPT, "store: the labels of series %" PRIu64 " are damaged", id);
+        damage_note(indexing->db, DAMAGE_SERIES, &damage);
         return true;
     }
     indexing->postings =

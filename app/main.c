@@ -34,6 +34,16 @@ static const struct verb verbs[] = {
       "[--format=openmetrics|text|jsonl] [--url=URL] FILE|- [DIR]\n"
       "        or --remote-read=URL --min-time=T [--max-time=T] [--match=S]... [--url=URL] [DIR]",
       "Write samples of a file or another server into a directory, or into a running server." },
+    { "backup", "ls", verb_backup_ls, "[--json] [--check-policy] [--max-age=D] DIR",
+      "List the backups in a directory; with --check-policy fail unless the newest verified one "
+      "is young enough (26h)." },
+    { "backup", NULL, verb_backup,
+      "[--storage.path=DATA] [--skip-head] [--max-growth=SIZE] [--quiet] DIR|-",
+      "Copy a data directory, also under a running server, to a new directory or as tar to "
+      "standard output." },
+    { "restore", NULL, verb_restore, "--into=DATA [--to=T] [--journal=SHIPDIR] [--force] BACKUP|-",
+      "Make a data directory from a backup, a tar stream, or the newest fitting one of a directory "
+      "of backups." },
     { "version", NULL, verb_version, "", "Print the version." },
     { "help", NULL, verb_help, "", "Print this text." },
 };

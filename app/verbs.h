@@ -22,6 +22,9 @@ int verb_tsdb_list(int argc, char *const *argv);
 int verb_tsdb_dump(int argc, char *const *argv);
 int verb_tsdb_export(int argc, char *const *argv);
 int verb_tsdb_import(int argc, char *const *argv);
+int verb_backup(int argc, char *const *argv);
+int verb_backup_ls(int argc, char *const *argv);
+int verb_restore(int argc, char *const *argv);
 int verb_version(int argc, char *const *argv);
 int verb_help(int argc, char *const *argv);
 

@@ -104,19 +104,46 @@ uint64_t hash_fnv1a(uint64_t hash, const void *bytes, size_t len) {
     return hash;
 }
 
-void hash_sha256_hex(struct str bytes, char out[65]) {
+static void put_hex(const unsigned char digest[32], char out[65]) {
     static const char hex[] = "0123456789abcdef";
+    for (size_t i = 0; i < 32; i++) {
+        out[2 * i] = hex[digest[i] >> 4];
+        out[2 * i + 1] = hex[digest[i] & 15];
+    }
+    out[64] = '\0';
+}
+
+void hash_sha256_hex(struct str bytes, char out[65]) {
     unsigned char digest[32];
     assert(gnutls_hash_get_len(GNUTLS_DIG_SHA256) == sizeof(digest));
     int rc = gnutls_hash_fast(GNUTLS_DIG_SHA256, bytes.ptr, bytes.len, digest);
     if (rc != 0) {
         BUG("SHA-256 is not available: %s", gnutls_strerror(rc));
     }
-    for (size_t i = 0; i < sizeof(digest); i++) {
-        out[2 * i] = hex[digest[i] >> 4];
-        out[2 * i + 1] = hex[digest[i] & 15];
+    put_hex(digest, out);
+}
+
+void hash_sha256_init(struct hash_sha256 *hash) {
+    gnutls_hash_hd_t handle;
+    int rc = gnutls_hash_init(&handle, GNUTLS_DIG_SHA256);
+    if (rc != 0) {
+        BUG("SHA-256 is not available: %s", gnutls_strerror(rc));
     }
-    out[64] = '\0';
+    hash->state = handle;
+}
+
+void hash_sha256_update(struct hash_sha256 *hash, const void *bytes, size_t len) {
+    int rc = gnutls_hash(hash->state, bytes, len);
+    if (rc != 0) {
+        BUG("SHA-256 of %zu bytes: %s", len, gnutls_strerror(rc));
+    }
+}
+
+void hash_sha256_finish(struct hash_sha256 *hash, char out[65]) {
+    unsigned char digest[32];
+    gnutls_hash_deinit(hash->state, digest);
+    hash->state = NULL;
+    put_hex(digest, out);
 }
 
 void hash_md5(struct str bytes, uint8_t ret_digest[16]) {

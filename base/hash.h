@@ -14,6 +14,15 @@ uint64_t hash_fnv1a(uint64_t hash, const void *bytes, size_t len); /* start: HAS
 /* SHA-256, lower-case hex. */
 void hash_sha256_hex(struct str bytes, char out[65]);
 
+/* The same piece by piece: init, update any number of times, finish (once; gives memory back). */
+struct hash_sha256 {
+    void *state; /* private */
+};
+
+void hash_sha256_init(struct hash_sha256 *hash);
+void hash_sha256_update(struct hash_sha256 *hash, const void *bytes, size_t len);
+void hash_sha256_finish(struct hash_sha256 *hash, char out[65]);
+
 /* MD5, only where upstream shards by it. */
 void hash_md5(struct str bytes, uint8_t ret_digest[16]);
 

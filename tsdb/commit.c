@@ -191,8 +191,8 @@ static int put_kv(struct tsdb *db, MDB_txn *txn, const struct tsdb_batch *batch)
     struct kv_op op;
     int rc = 0;
     while (rc == 0 && batch_next_kv_op(batch, &at, &op)) {
-        rc = op.is_put ? kv_put_row(db, txn, op.table, op.key, op.value)
-                       : kv_del_row(db, txn, op.table, op.key);
+        rc = op.is_put ? kv_put_row(db->kv_dbis, txn, op.table, op.key, op.value)
+                       : kv_del_row(db->kv_dbis, txn, op.table, op.key);
     }
     return rc;
 }

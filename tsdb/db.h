@@ -17,6 +17,9 @@
 #include "tsdb/u64map.h"
 
 #define FORMAT_VERSION      3
+#define FORMAT_KEY          STR("format") /* in table meta: version, directory id */
+#define FORMAT_ID_BYTES     16
+#define FORMAT_ROW_BYTES    (4 + FORMAT_ID_BYTES)
 #define KV_KEY_BYTES_MAX    500
 #define METADATA_FAMILY_MAX 100000 /* families kept; more are not remembered */
 #define ALIAS_SHARD_COUNT   16
@@ -83,12 +86,21 @@ void metadata_finish(struct metadata_table *table);
 /* ---- kv.c ---- */
 
 /* Rows carry CRC-32C over table, key and value. Return LMDB codes. */
-int kv_put_row(struct tsdb *db,
+int kv_put_row(const MDB_dbi dbis[KV_TABLE_COUNT],
                MDB_txn *txn,
                enum kv_table table,
                struct str key,
                struct str value);
-int kv_del_row(struct tsdb *db, MDB_txn *txn, enum kv_table table, struct str key);
+int kv_del_row(const MDB_dbi dbis[KV_TABLE_COUNT],
+               MDB_txn *txn,
+               enum kv_table table,
+               struct str key);
+/* The payload of a row as LMDB gave it; ERR_CORRUPT. */
+WARN_UNUSED bool kv_check_row(enum kv_table table,
+                              MDB_val key,
+                              MDB_val row,
+                              struct str *ret,
+                              struct err *err);
 void kv_store_init(struct tsdb *db);
 extern const char *const kv_table_names[KV_TABLE_COUNT];
 

@@ -37,14 +37,14 @@ static uint32_t row_crc(enum kv_table table, struct str key, struct str value) {
 
 /* ---- rows ---- */
 
-int kv_put_row(struct tsdb *db,
+int kv_put_row(const MDB_dbi dbis[KV_TABLE_COUNT],
                MDB_txn *txn,
                enum kv_table table,
                struct str key,
                struct str value) {
     MDB_val mdb_key = { .mv_size = key.len, .mv_data = (void *)(uintptr_t)key.ptr };
     MDB_val mdb_value = { .mv_size = value.len + CRC_BYTES };
-    int rc = mdb_put(txn, db->kv_dbis[table], &mdb_key, &mdb_value, MDB_RESERVE);
+    int rc = mdb_put(txn, dbis[table], &mdb_key, &mdb_value, MDB_RESERVE);
     if (rc == 0) {
         uint8_t *row = mdb_value.mv_data;
         bytes_put_le32(row, row_crc(table, key, value));
@@ -55,9 +55,12 @@ int kv_put_row(struct tsdb *db,
     return rc;
 }
 
-int kv_del_row(struct tsdb *db, MDB_txn *txn, enum kv_table table, struct str key) {
+int kv_del_row(const MDB_dbi dbis[KV_TABLE_COUNT],
+               MDB_txn *txn,
+               enum kv_table table,
+               struct str key) {
     MDB_val mdb_key = { .mv_size = key.len, .mv_data = (void *)(uintptr_t)key.ptr };
-    int rc = mdb_del(txn, db->kv_dbis[table], &mdb_key, NULL);
+    int rc = mdb_del(txn, dbis[table], &mdb_key, NULL);
     return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
@@ -72,18 +75,14 @@ static const char *key_as_hex(struct str key, char ret[2 * KEY_BYTES_SHOWN + 1])
     return ret;
 }
 
-static void keep_row(struct tsdb *db, enum kv_table table, const char *key_text, MDB_val row) {
+static void keep_row(struct tsdb *db, enum kv_table table, struct str key, MDB_val row) {
+    char key_text[2 * KEY_BYTES_SHOWN + 1];
     char name[2 * KEY_BYTES_SHOWN + 64];
-    snprintf(name, sizeof(name), "table-%s-%s", kv_table_names[table], key_text);
+    snprintf(name, sizeof(name), "table-%s-%s", kv_table_names[table], key_as_hex(key, key_text));
     damage_keep(db, name, str_n(row.mv_data, row.mv_size));
 }
 
-static bool check_row(struct tsdb *db,
-                      enum kv_table table,
-                      MDB_val key,
-                      MDB_val row,
-                      struct str *ret,
-                      struct err *err) {
+bool kv_check_row(enum kv_table table, MDB_val key, MDB_val row, struct str *ret, struct err *err) {
     struct str key_str = str_n(key.mv_data, key.mv_size);
     const uint8_t *bytes = row.mv_data;
     if (row.mv_size >= CRC_BYTES) {
@@ -93,10 +92,21 @@ static bool check_row(struct tsdb *db,
         }
     }
     char key_text[2 * KEY_BYTES_SHOWN + 1];
-    err_set(err, ERR_CORRUPT, "journal: table %s: the row with key %s has a wrong checksum",
-            kv_table_names[table], key_as_hex(key_str, key_text));
+    return err_set(err, ERR_CORRUPT, "journal: table %s: the row with key %s has a wrong checksum",
+                   kv_table_names[table], key_as_hex(key_str, key_text));
+}
+
+static bool check_row(struct tsdb *db,
+                      enum kv_table table,
+                      MDB_val key,
+                      MDB_val row,
+                      struct str *ret,
+                      struct err *err) {
+    if (kv_check_row(table, key, row, ret, err)) {
+        return true;
+    }
     damage_note(db, DAMAGE_TABLE, err);
-    keep_row(db, table, key_text, row);
+    keep_row(db, table, str_n(key.mv_data, key.mv_size), row);
     return false;
 }
 

@@ -60,7 +60,7 @@ int metadata_put(struct tsdb *db, MDB_txn *txn, const struct tsdb_batch *batch) 
         struct str row = reader_str(&reader);
         bool has_room;
         if (!is_known(&db->metadata, family, row, &has_room) && has_room) {
-            int rc = kv_put_row(db, txn, KV_METADATA, family, row);
+            int rc = kv_put_row(db->kv_dbis, txn, KV_METADATA, family, row);
             if (rc != 0) {
                 return rc;
             }

@@ -22,10 +22,6 @@
 #include "tsdb/db.h"
 #include "tsdb/window.h"
 
-#define FORMAT_KEY       STR("format")
-#define FORMAT_ID_BYTES  16
-#define FORMAT_ROW_BYTES (4 + FORMAT_ID_BYTES) /* version, directory id */
-
 struct recovery {
     struct tsdb *db;
     MDB_txn *store_txn;
@@ -427,7 +423,8 @@ static bool write_format(struct tsdb *db, const struct format_row *format, struc
     if (!env_write_begin(&db->journal, &txn, err)) {
         return false;
     }
-    int rc = kv_put_row(db, txn, KV_META, FORMAT_KEY, str_n((const char *)row, sizeof(row)));
+    int rc =
+        kv_put_row(db->kv_dbis, txn, KV_META, FORMAT_KEY, str_n((const char *)row, sizeof(row)));
     if (rc == 0) {
         rc = mdb_txn_commit(txn);
     } else {

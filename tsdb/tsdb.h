@@ -326,3 +326,124 @@ WARN_UNUSED bool tsdb_windows(struct tsdb *db,
 /* Seal everything sealable up to now and apply retention, as the background work would; for tests
  * and offline tools. */
 WARN_UNUSED bool tsdb_maintain_blocking(struct tsdb *db, struct err *err);
+
+/* ---- backups (docs/backup.md) ---- */
+
+enum tsdb_backup_file {
+    TSDB_BACKUP_JOURNAL,
+    TSDB_BACKUP_STORE,
+    TSDB_BACKUP_FILE_COUNT,
+};
+
+/* "journal/data.mdb", as in a data directory. */
+const char *tsdb_backup_file_name(enum tsdb_backup_file file);
+
+/* What the manifest of a backup says. Numbers have 64 bits: manifest.c. */
+struct tsdb_backup_info {
+    char tool[32];
+    char directory_id[33]; /* hex */
+    int64_t data_format;
+    int64_t created_ms;     /* the moment whose state it holds */
+    int64_t last_commit_ms; /* of the newest journal record; 0 = none */
+    uint64_t lsn_first;     /* journal records it holds; 0 = none */
+    uint64_t lsn_last;
+    uint64_t applied_lsn;
+    uint64_t series_count; /* this and the next: sealed */
+    uint64_t window_count;
+    uint64_t segment_count;
+    uint64_t chunk_count;
+    uint64_t sample_count;
+    uint64_t kv_row_count;
+    bool is_head_skipped;
+
+    struct {
+        uint64_t bytes;
+        char sha256[65];
+    } files[TSDB_BACKUP_FILE_COUNT];
+
+    int64_t verified_ms; /* 0 = not yet (not part of the manifest) */
+};
+
+struct tsdb_backup_options {
+    const char *path;          /* data directory; may be in use by a running process */
+    const char *target;        /* directory to make; NULL = a tar stream to fd */
+    int fd;                    /* stays the caller's */
+    bool skip_head;            /* without the journal's samples; not to a stream */
+    uint64_t growth_bytes_max; /* give up when the store grew by more meanwhile; 0 = a quarter of
+                                  its size, at least 1 GiB */
+    const struct clock *clock; /* NULL = clock_system() */
+    void (*progress)(void *ctx, uint64_t done_bytes, uint64_t all_bytes); /* NULL ok */
+    void *ctx;
+};
+
+/*
+ * Copy a data directory as of one moment. The target appears at once and whole, or not at all.
+ * Not for a directory this very process has open: LMDB's locks are per process.
+ * Errors: ERR_INVALID (target exists), ERR_UNAVAILABLE, ERR_LIMIT (growth), ERR_CORRUPT, ERR_IO,
+ * ERR_NO_SPACE. Blocks.
+ */
+WARN_UNUSED bool tsdb_backup(const struct tsdb_backup_options *options,
+                             struct tsdb_backup_info *ret,
+                             struct err *err);
+
+/* The manifest of a backup directory. ERR_NOT_FOUND when there is none: not (wholly) a backup. */
+WARN_UNUSED bool tsdb_backup_read(const char *path, struct tsdb_backup_info *ret, struct err *err);
+/* Sizes and SHA-256 of its files against the manifest. ERR_CORRUPT names the file. */
+WARN_UNUSED bool tsdb_backup_check(const char *path, struct tsdb_backup_info *ret, struct err *err);
+/* Note in the directory that the backup was found whole; void when the manifest changes. */
+WARN_UNUSED bool tsdb_backup_mark_verified(const char *path, int64_t now_ms, struct err *err);
+
+struct tsdb_restore_options {
+    const char *backup; /* backup directory; NULL = a tar stream from fd */
+    int fd;
+    const char *into;          /* becomes a data directory: must be absent or empty */
+    bool is_forced;            /* what is at `into` is moved aside to "<into>.before-<ms>" */
+    const char *ship_dir;      /* shipped journal to add; NULL = none */
+    int64_t until_ms;          /* … of commits up to here, inclusive; INT64_MAX = all */
+    const struct clock *clock; /* NULL = clock_system() */
+};
+
+struct tsdb_restore_result {
+    struct tsdb_backup_info info; /* of the backup */
+    uint64_t record_count;        /* shipped journal records added */
+    uint64_t lsn_last;            /* the journal ends here */
+    int64_t last_commit_ms;       /* its newest commit; 0 = none */
+    char moved_to[256];           /* where what was there is now, or "" */
+};
+
+/*
+ * Make a data directory out of a backup: checks every checksum, gives the directory an id of its
+ * own, and shows it under its name at once and whole or not at all. Errors: ERR_INVALID (not empty,
+ * in use, a backup of after until_ms), ERR_CORRUPT names the file, ERR_NOT_FOUND (shipped records
+ * missing), ERR_IO, ERR_NO_SPACE. Blocks.
+ */
+WARN_UNUSED bool tsdb_restore(const struct tsdb_restore_options *options,
+                              struct tsdb_restore_result *ret,
+                              struct err *err);
+
+struct tsdb_backup_entry {
+    char *name;    /* in the directory */
+    bool is_whole; /* has a good manifest; else `fault` says why not */
+    struct tsdb_backup_info info;
+    struct err fault;
+};
+
+/* The backups in a directory of backups, oldest first; what is no backup at all is left out.
+ * *ret: tsdb_backup_list_free. */
+WARN_UNUSED bool tsdb_backup_list(const char *path,
+                                  struct tsdb_backup_entry **ret,
+                                  size_t *ret_count,
+                                  struct err *err);
+void tsdb_backup_list_free(struct tsdb_backup_entry *entries, size_t count);
+
+/*
+ * Which of them may go: older than keep_ms, but never the newest whole one nor the newest verified
+ * one. `entries` as listed; sets ret_is_expired[i].
+ */
+void tsdb_backup_expire(const struct tsdb_backup_entry *entries,
+                        size_t count,
+                        int64_t now_ms,
+                        int64_t keep_ms,
+                        bool *ret_is_expired);
+/* Remove a backup directory: its manifest first, so that half of it is no backup. */
+WARN_UNUSED bool tsdb_backup_remove(const char *path, struct err *err);

@@ -1,0 +1,146 @@
+"""Backup beside a running engine, and back.
+
+Method: a writer pushes samples without pause and notes what was acknowledged and when. Whatever
+was acknowledged before a backup began must be in it; what comes back is opened by the real binary
+and compared with the notes, sample by sample.
+"""
+
+import json
+import subprocess
+import threading
+import time
+
+from engine import BINARY
+
+SERIES = 20
+
+
+class Writer(threading.Thread):
+    """Pushes one sample per series and round; `acked` has (round, time ms, wall clock of the ack)."""
+
+    def __init__(self, engine):
+        super().__init__(daemon=True)
+        self.engine = engine
+        self.acked = []
+        self.stopping = threading.Event()
+        self.start_ms = int(time.time() * 1000) - 3_600_000
+
+    def time_of(self, number):
+        return self.start_ms + number * 100
+
+    def run(self):
+        number = 0
+        while not self.stopping.is_set():
+            number += 1
+            t_ms = self.time_of(number)
+            lines = "".join(f'drill{{s="{s}"}} {number * 1000 + s} {t_ms}\n' for s in range(SERIES))
+            try:
+                status, _, _ = self.engine.request("/api/v1/import/prometheus", lines.encode(),
+                                                   method="POST")
+            except OSError:
+                return  # killed
+            if status == 204:
+                self.acked.append((number, t_ms, time.time()))
+
+    def stop(self):
+        self.stopping.set()
+        self.join(10)
+
+
+def tocsin(*arguments, **options):
+    return subprocess.run([BINARY, *map(str, arguments)], capture_output=True, check=False,
+                          timeout=120, **options)
+
+
+def dump(directory):
+    """{series: {time ms: value}} of what a data directory holds of the drill."""
+    done = tocsin("tsdb", "dump", "--match=drill", directory)
+    assert done.returncode == 0, done.stderr
+    samples = {}
+    for line in done.stdout.decode().splitlines():
+        labels, value, t_ms = line.rsplit(" ", 2)
+        series = int(labels.split('s="')[1].split('"')[0])
+        assert int(t_ms) not in samples.setdefault(series, {}), line
+        samples[series][int(t_ms)] = float(value)
+    return samples
+
+
+def check_rounds(samples, writer, at_least, exactly=False):
+    """Every series has the same rounds 1..n without a gap, all of `at_least` among them."""
+    count = len(samples.get(0, {}))
+    assert count >= at_least, f"{count} rounds came back, {at_least} were acknowledged"
+    if exactly:
+        assert count == at_least
+    expected = [writer.time_of(number) for number in range(1, count + 1)]
+    for series in range(SERIES):
+        have = samples.get(series, {})
+        assert sorted(have) == expected, f"series {series}"
+        for number in range(1, count + 1):
+            assert have[writer.time_of(number)] == number * 1000 + series
+    return count
+
+
+def write_for(writer, rounds):
+    target = len(writer.acked) + rounds
+    deadline = time.monotonic() + 60
+    while len(writer.acked) < target:
+        assert time.monotonic() < deadline and writer.is_alive()
+        time.sleep(0.01)
+
+
+def test_backups_under_load(make_engine, tmp_path):
+    engine = make_engine("--self.scrape-interval=0").start()
+    writer = Writer(engine)
+    writer.start()
+    write_for(writer, 30)
+    known = []
+    for i in range(8):
+        known.append(writer.acked[-1][0])
+        if i % 2 == 0:
+            done = tocsin("backup", f"--storage.path={engine.directory}", tmp_path / f"b{i}")
+        else:
+            with open(tmp_path / f"b{i}", "wb") as stream:
+                done = subprocess.run([BINARY, "backup", f"--storage.path={engine.directory}", "-"],
+                                      stdout=stream, stderr=subprocess.PIPE, check=False)
+        assert done.returncode == 0, done.stderr
+        write_for(writer, 20)
+    writer.stop()
+    engine.kill()
+    for i in range(8):
+        done = tocsin("restore", f"--into={tmp_path / f'r{i}'}", tmp_path / f"b{i}")
+        assert done.returncode == 0, done.stderr
+        # All samples of a request came in one commit: every series must have the same rounds.
+        check_rounds(dump(tmp_path / f"r{i}"), writer, known[i])
+    # and one is put to work
+    restored = make_engine("--self.scrape-interval=0", directory=tmp_path / "r7").start()
+    assert restored.value('count(count_over_time(drill[2h]))') == SERIES
+    assert restored.request("/api/v1/import/prometheus", b"drill_after 1\n", method="POST")[0] == 204
+    assert restored.stop() == 0
+
+
+def test_killed_backups_are_no_backups(make_engine, tmp_path):
+    engine = make_engine("--self.scrape-interval=0").start()
+    writer = Writer(engine)
+    writer.start()
+    write_for(writer, 50)
+    whole = 0
+    for i in range(30):
+        acked = writer.acked[-1][0]
+        target = tmp_path / "all" / f"b{i}"
+        process = subprocess.Popen([BINARY, "backup", "--quiet",
+                                    f"--storage.path={engine.directory}", target])
+        time.sleep(i * 0.002)  # some moment of its short life
+        process.kill()
+        process.wait()
+        if not target.exists():
+            continue
+        whole += 1
+        done = tocsin("restore", f"--into={tmp_path / f'r{i}'}", target)
+        assert done.returncode == 0, done.stderr
+        check_rounds(dump(tmp_path / f"r{i}"), writer, acked)
+    writer.stop()
+    listed = json.loads(tocsin("backup", "ls", "--json", tmp_path / "all").stdout)
+    assert sum(entry["whole"] for entry in listed) == whole
+    assert all(entry["whole"] != entry["name"].endswith(".tmp") for entry in listed)
+    assert whole > 0, "every single one was killed before its end"
+    assert engine.stop() == 0

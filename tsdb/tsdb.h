@@ -323,6 +323,36 @@ WARN_UNUSED bool tsdb_windows(struct tsdb *db,
                               size_t *ret_count,
                               struct err *err);
 
+struct tsdb_count {
+    struct str name;
+    uint64_t count;
+};
+
+struct tsdb_count_list { /* largest first, then by name */
+    struct tsdb_count *items;
+    size_t count;
+};
+
+/* What the series of the head (the active ones) are made of. */
+struct tsdb_cardinality {
+    uint64_t series_count;
+    uint64_t pair_count;
+    uint64_t name_count;
+    uint64_t created_total; /* series since the start */
+    uint64_t left_total;
+    struct tsdb_count_list series_by_metric;
+    struct tsdb_count_list values_by_label;
+    struct tsdb_count_list bytes_by_label; /* of values, once per series */
+    struct tsdb_count_list series_by_pair; /* "name=value" */
+};
+
+/* The first `limit` of each list; everything lives in `arena`. Cost: one pass over the distinct
+ * label pairs, in slices that hold up nobody for long. */
+void tsdb_cardinality(struct tsdb *db,
+                      size_t limit,
+                      struct arena *arena,
+                      struct tsdb_cardinality *ret);
+
 /* Seal everything sealable up to now and apply retention, as the background work would; for tests
  * and offline tools. */
 WARN_UNUSED bool tsdb_maintain_blocking(struct tsdb *db, struct err *err);

@@ -1,127 +1,23 @@
 /* /api/v1/status/tsdb: sizes of the store, and which labels its series are made of. */
-#include <stdlib.h>
-
-#include "base/map.h"
-#include "base/mem.h"
 #include "web/api.h"
 
 enum {
     LIMIT_DEFAULT = 10,
     LIMIT_MAX = 10000,
-    CANCEL_CHECK_EVERY = 1024,
+    GROWTH_WINDOWS = 84, /* a week of two hours each */
 };
 
-struct tally {
-    struct str name;
-    uint64_t count;
-};
-
-/* Tallies by name, in order of first sight. */
-struct tally_set {
-    struct map by_name;  /* of index + 1, as pointers */
-    struct tally *items; /* vec_grow */
-    size_t count;
-    size_t cap;
-};
-
-struct cardinality {
-    struct tally_set series_by_metric;
-    struct tally_set values_by_label;
-    struct tally_set bytes_by_label;
-    struct tally_set series_by_pair; /* "name=value" */
-};
-
-static struct tally *tally_of(struct tally_set *set, struct str name, struct arena *arena) {
-    uintptr_t index = (uintptr_t)map_get(&set->by_name, name);
-    if (index == 0) {
-        set->items = vec_grow(set->items, &set->cap, set->count + 1, sizeof(set->items[0]));
-        set->items[set->count] = (struct tally){ .name = arena_str(arena, name) };
-        index = ++set->count;
-        (void)map_put(&set->by_name, name, (void *)index);
-    }
-    return &set->items[index - 1];
-}
-
-static void set_finish(struct tally_set *set) {
-    map_finish(&set->by_name, NULL);
-    mem_free(set->items);
-}
-
-static void cardinality_finish(struct cardinality *c) {
-    set_finish(&c->series_by_metric);
-    set_finish(&c->values_by_label);
-    set_finish(&c->bytes_by_label);
-    set_finish(&c->series_by_pair);
-}
-
-static void count_label(struct cardinality *c,
-                        const struct label *label,
-                        struct buf *pair,
-                        struct arena *arena) {
-    buf_reset(pair);
-    buf_str(pair, label->name);
-    buf_putc(pair, '=');
-    buf_str(pair, label->value);
-    struct tally *of_pair = tally_of(&c->series_by_pair, buf_as_str(pair), arena);
-    if (of_pair->count++ == 0) {
-        tally_of(&c->values_by_label, label->name, arena)->count++;
-    }
-    tally_of(&c->bytes_by_label, label->name, arena)->count += label->value.len;
-    if (str_eq(label->name, METRIC_NAME)) {
-        tally_of(&c->series_by_metric, label->value, arena)->count++;
-    }
-}
-
-static bool count_series(struct web_request *request, struct cardinality *c, struct err *err) {
-    struct tsdb_querier *querier = NULL;
-    struct tsdb_series_view *views = NULL;
-    size_t count = 0;
-    if (!tsdb_querier_open(request->web->opts.db, INT64_MIN, INT64_MAX, NULL, &querier, err)) {
-        return false;
-    }
-    bool is_ok = tsdb_select(querier, NULL, 0, &request->arena, &views, &count, err);
-    struct buf pair;
-    buf_init(&pair, 1u << 20);
-    for (size_t i = 0; is_ok && i < count; i++) {
-        for (size_t j = 0; j < views[i].labels.count; j++) {
-            count_label(c, &views[i].labels.items[j], &pair, &request->arena);
-        }
-        if (i % CANCEL_CHECK_EVERY == 0 && request->is_canceled) {
-            is_ok = err_set(err, ERR_CANCELED, "the client went away");
-        } else if (arena_is_over(&request->arena)) {
-            is_ok = err_set(err, ERR_LIMIT, "too many series to count");
-        }
-    }
-    buf_finish(&pair);
-    tsdb_querier_close(querier);
-    return is_ok;
-}
-
-/* Largest first, by name on a tie. */
-static int compare_tallies(const void *a, const void *b) {
-    const struct tally *x = a;
-    const struct tally *y = b;
-    if (x->count != y->count) {
-        return x->count > y->count ? -1 : 1;
-    }
-    return str_cmp(x->name, y->name);
-}
-
-static void write_top(struct json_writer *json,
-                      const char *key,
-                      struct tally_set *set,
-                      size_t limit) {
-    if (set->count > 0) {
-        qsort(set->items, set->count, sizeof(set->items[0]), compare_tallies);
-    }
+static void write_list(struct json_writer *json,
+                       const char *key,
+                       const struct tsdb_count_list *list) {
     json_key(json, key);
     json_array(json);
-    for (size_t i = 0; i < set->count && i < limit; i++) {
+    for (size_t i = 0; i < list->count; i++) {
         json_object(json);
         json_key(json, "name");
-        json_str(json, set->items[i].name);
+        json_str(json, list->items[i].name);
         json_key(json, "value");
-        json_u64(json, set->items[i].count);
+        json_u64(json, list->items[i].count);
         json_object_end(json);
     }
     json_array_end(json);
@@ -132,30 +28,65 @@ static void write_number(struct json_writer *json, const char *key, uint64_t val
     json_u64(json, value);
 }
 
-static void write_status(struct web_request *request, struct cardinality *c, size_t limit) {
+static void write_time(struct json_writer *json, const char *key, int64_t t_ms) {
+    json_key(json, key);
+    json_i64(json, t_ms);
+}
+
+/* Ours: series and samples of the newest sealed windows, oldest first. */
+static void write_growth(struct json_writer *json,
+                         const struct tsdb_window *windows,
+                         size_t count) {
+    json_key(json, "growth");
+    json_array(json);
+    for (size_t i = count > GROWTH_WINDOWS ? count - GROWTH_WINDOWS : 0; i < count; i++) {
+        json_object(json);
+        write_time(json, "start", windows[i].start_ms);
+        write_time(json, "end", windows[i].end_ms);
+        write_number(json, "series", windows[i].series_count);
+        write_number(json, "samples", windows[i].sample_count);
+        write_number(json, "bytes", windows[i].segment_bytes);
+        json_object_end(json);
+    }
+    json_array_end(json);
+}
+
+static bool write_status(struct web_request *request, size_t limit, struct err *err) {
+    struct tsdb *db = request->web->opts.db;
     struct tsdb_stats stats;
-    tsdb_stats(request->web->opts.db, &stats);
+    struct tsdb_cardinality c;
+    struct tsdb_window *windows;
+    size_t window_count;
+    if (!tsdb_windows(db, false, &request->arena, &windows, &window_count, err)) {
+        return false;
+    }
+    tsdb_cardinality(db, limit, &request->arena, &c);
+    tsdb_stats(db, &stats);
     struct json_writer json;
     web_json_open(request, &json);
     json_object(&json);
     json_key(&json, "headStats");
     json_object(&json);
-    write_number(&json, "numSeries", stats.series_count);
-    write_number(&json, "numLabelPairs", c->series_by_pair.count);
+    write_number(&json, "numSeries", c.series_count);
+    write_number(&json, "numLabelPairs", c.pair_count);
     write_number(&json, "chunkCount", stats.chunk_count);
-    json_key(&json, "minTime");
-    json_i64(&json, stats.t_min_ms);
-    json_key(&json, "maxTime");
-    json_i64(&json, stats.t_max_ms);
+    write_time(&json, "minTime", stats.t_min_ms);
+    write_time(&json, "maxTime", stats.t_max_ms);
     json_object_end(&json);
-    write_top(&json, "seriesCountByMetricName", &c->series_by_metric, limit);
-    write_top(&json, "labelValueCountByLabelName", &c->values_by_label, limit);
-    write_top(&json, "memoryInBytesByLabelName", &c->bytes_by_label, limit);
-    write_top(&json, "seriesCountByLabelValuePair", &c->series_by_pair, limit);
-    write_number(&json, "journalBytes", stats.journal_bytes); /* this and the next: ours */
+    write_list(&json, "seriesCountByMetricName", &c.series_by_metric);
+    write_list(&json, "labelValueCountByLabelName", &c.values_by_label);
+    write_list(&json, "memoryInBytesByLabelName", &c.bytes_by_label);
+    write_list(&json, "seriesCountByLabelValuePair", &c.series_by_pair);
+    /* From here on ours. */
+    write_number(&json, "numLabelNames", c.name_count);
+    write_number(&json, "seriesCreated", c.created_total);
+    write_number(&json, "seriesLeft", c.left_total);
+    write_growth(&json, windows, window_count);
+    write_number(&json, "journalBytes", stats.journal_bytes);
     write_number(&json, "storeBytes", stats.store_bytes);
     json_object_end(&json);
     web_json_close(request, &json);
+    return true;
 }
 
 void api_tsdb_status(struct web_request *request) {
@@ -167,19 +98,7 @@ void api_tsdb_status(struct web_request *request) {
     } else if (limit > LIMIT_MAX) {
         err_set(&err, ERR_INVALID, "limit must not exceed %d", LIMIT_MAX);
     }
-    if (err.code != ERR_NONE) {
-        web_reply_error(request, &err);
-        return;
-    }
-    struct cardinality c = { 0 };
-    map_init(&c.series_by_metric.by_name);
-    map_init(&c.values_by_label.by_name);
-    map_init(&c.bytes_by_label.by_name);
-    map_init(&c.series_by_pair.by_name);
-    if (count_series(request, &c, &err)) {
-        write_status(request, &c, (size_t)limit);
-    } else {
+    if (err.code != ERR_NONE || !write_status(request, (size_t)limit, &err)) {
         web_reply_error(request, &err);
     }
-    cardinality_finish(&c);
 }

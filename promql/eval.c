@@ -228,6 +228,12 @@ static bool open_querier(struct eval *eval,
     if (!plan_time_range(eval, root, steps, &min_ms, &max_ms)) {
         return true;
     }
+    size_t rollup_count;
+    const struct tsdb_rollup *rollups = tsdb_rollups(eval->query->db, &rollup_count);
+    if (rollup_count > 0) {
+        /* Windows that are widened to whole buckets reach further back. */
+        min_ms -= 2 * rollups[rollup_count - 1].resolution_ms;
+    }
     return tsdb_querier_open(eval->query->db, min_ms, max_ms, eval->query->overlay, &eval->querier,
                              err);
 }

@@ -4,7 +4,7 @@
  */
 #pragma once
 
-#include "promql/window.h"
+#include "promql/eval_rollup.h"
 
 enum call_kind {
     CALL_NONE,   /* not a function: a gap in the table */
@@ -35,6 +35,7 @@ struct function_def {
     double (*date)(const struct moment *moment);
     range_eval_fn *range;   /* all steps at once … */
     window_eval_fn *window; /* … or one by one */
+    bucket_eval_fn *bucket; /* the same from rollups; NULL: wants samples */
     node_eval_fn *other;
 };
 

@@ -5,6 +5,7 @@
 #include <assert.h>
 
 #include "promql/eval_call.h"
+#include "promql/func_extended.h"
 
 struct range_runner {
     struct range_call call;
@@ -58,25 +59,18 @@ static bool check_labels(struct range_runner *runner, struct labels labels, stru
     return is_new || duplicate_labelset(err);
 }
 
-static bool take_range(void *ctx, const struct range_series *series, struct err *err) {
-    struct range_runner *runner = ctx;
+/* runner->out was filled from what is described by call->frame: account, name, pass on. */
+static bool pass_on(struct range_runner *runner,
+                    struct labels labels,
+                    bool drops_name,
+                    struct err *err) {
     struct range_call *call = &runner->call;
     struct eval *eval = call->eval;
     struct step_series *out = runner->out;
-    step_series_clear(out, call->steps);
-    arena_reset(&call->scratch);
-    call->buffer = NULL;
-    call->frame = window_frame_get(call, series);
     eval->samples_total += call->frame->total;
-    bool is_ok = runner->def->range != NULL
-                     ? runner->def->range(call, series, out, err)
-                     : window_apply(call, runner->def->window, series, out, err);
-    if (!is_ok) {
-        return false;
-    }
     range_call_account(call, out->count);
-    out->labels = series->labels;
-    out->drops_name = series->drops_name;
+    out->labels = labels;
+    out->drops_name = drops_name;
     if (!runner->def->keeps_name) {
         eval_drop_name(eval, out);
     }
@@ -84,10 +78,70 @@ static bool take_range(void *ctx, const struct range_series *series, struct err 
         return true;
     }
     if (runner->def->wants_counter) {
-        note_no_counter(runner, series->labels);
+        note_no_counter(runner, labels);
     }
     return check_labels(runner, out->labels, err) && eval_fits(eval, call->peak, err) &&
            sink_take(runner->sink, out, err);
+}
+
+static bool take_range(void *ctx, const struct range_series *series, struct err *err) {
+    struct range_runner *runner = ctx;
+    struct range_call *call = &runner->call;
+    step_series_clear(runner->out, call->steps);
+    arena_reset(&call->scratch);
+    call->buffer = NULL;
+    call->frame = window_frame_get(call, series);
+    bool is_ok = runner->def->range != NULL
+                     ? runner->def->range(call, series, runner->out, err)
+                     : window_apply(call, runner->def->window, series, runner->out, err);
+    return is_ok && pass_on(runner, series->labels, series->drops_name, err);
+}
+
+/* The same over the buckets of rollups. */
+static bool stream_buckets(struct range_runner *runner,
+                           const struct rollup_use *use,
+                           struct err *err) {
+    struct range_call *call = &runner->call;
+    struct eval *eval = call->eval;
+    const struct node *arg = call->arg;
+    if (!selection_load(eval, arg, err)) {
+        return false;
+    }
+    int64_t first_ms = rollup_reference_ms(use, arg, call->steps->start_ms) -
+                       rollup_reach_ms(use, arg->range_ms) + use->resolution_ms;
+    int64_t last_ms = rollup_reference_ms(use, arg, steps_at(call->steps, call->steps->count - 1));
+    struct tsdb_buckets buckets = { 0 };
+    struct window_frame frame = { 0 };
+    call->frame = &frame;
+    bool is_ok = true;
+    for (size_t i = 0; is_ok && i < arg->selection->count; i++) {
+        const struct tsdb_series_view *view = &arg->selection->views[i];
+        is_ok = tsdb_read_buckets(eval->querier, view->id, use->resolution_ms, first_ms, last_ms,
+                                  &buckets, err) &&
+                eval_work(eval, buckets.count + call->steps->count, err);
+        if (is_ok && buckets.count > 0) {
+            step_series_clear(runner->out, call->steps);
+            rollup_fill_range(use, call, runner->def->bucket, &buckets, &frame, runner->out);
+            is_ok = pass_on(runner, view->labels, false, err);
+        }
+    }
+    call->frame = NULL;
+    tsdb_buckets_finish(&buckets);
+    return is_ok;
+}
+
+static bool stream_series(struct range_runner *runner, struct err *err) {
+    struct range_call *call = &runner->call;
+    const struct node *arg = call->arg;
+    if (runner->def->bucket != NULL && arg->kind == NODE_RANGE && arg->range_ms > 0 &&
+        !range_is_extended(arg)) {
+        struct rollup_use use = rollup_use_get(call->eval, arg, call->steps, arg->range_ms);
+        if (use.resolution_ms != 0) {
+            return stream_buckets(runner, &use, err);
+        }
+    }
+    struct range_sink take = { .take = take_range, .ctx = runner };
+    return eval_range_stream(call->eval, arg, call->steps, false, &take, err);
 }
 
 bool range_call_check_reach(const struct node *node, const struct node *arg, struct err *err) {
@@ -172,9 +226,7 @@ bool eval_range_call(struct eval *eval,
                  eval_scalars(&runner, &scratch, err);
     if (is_ok) {
         uint64_t mark = eval->samples_now;
-        struct range_sink take = { .take = take_range, .ctx = &runner };
-        is_ok = eval_range_stream(eval, arg, steps, false, &take, err) &&
-                eval_touch(eval, runner.call.peak, err);
+        is_ok = stream_series(&runner, err) && eval_touch(eval, runner.call.peak, err);
         eval->samples_now = mark + runner.call.produced;
     }
     range_call_finish(&runner.call);

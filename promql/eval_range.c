@@ -1,7 +1,7 @@
 /* Range vectors from the store and from subqueries. */
-#include "promql/eval_range.h"
-
 #include <assert.h>
+
+#include "promql/eval_rollup.h"
 
 void range_drop_stale(struct tsdb_column *column) {
     size_t kept = 0;
@@ -47,6 +47,10 @@ static bool stream_selector(struct eval *eval,
     if (first_ms > last_ms) {
         return true; /* an empty range */
     }
+    int64_t leftover_ms = node->selection->count > 0 ? rollup_leftover_ms(eval, first_ms) : 0;
+    if (leftover_ms != 0) {
+        rollup_note_leftover(eval, node, leftover_ms);
+    }
     for (size_t i = 0; i < node->selection->count; i++) {
         const struct tsdb_series_view *view = &node->selection->views[i];
         if (!tsdb_read(eval->querier, view->id, first_ms, last_ms, column, err) ||
@@ -54,6 +58,10 @@ static bool stream_selector(struct eval *eval,
             return false;
         }
         range_drop_stale(column);
+        if (leftover_ms != 0 &&
+            !rollup_prepend(eval, view->id, leftover_ms, first_ms, column, err)) {
+            return false;
+        }
         if (column->count == 0) {
             continue;
         }

@@ -2,7 +2,7 @@
  * Instant vector selectors: one pass over a series' samples with one cursor, the newest sample in
  * (t - lookback, t] for every step t.
  */
-#include "promql/eval_range.h"
+#include "promql/eval_rollup.h"
 
 bool selection_load(struct eval *eval, const struct node *node, struct err *err) {
     struct selection *selection = node->selection;
@@ -109,6 +109,30 @@ static void smoothed_fill(const struct eval *eval,
 
 /* ---- streams ---- */
 
+static bool fill_from_buckets(struct eval *eval,
+                              const struct rollup_use *use,
+                              const struct node *node,
+                              const struct steps *steps,
+                              const struct tsdb_series_view *view,
+                              bool wants_times,
+                              struct step_series *series,
+                              struct err *err) {
+    int64_t first_ms =
+        rollup_reference_ms(use, node, steps->start_ms) - rollup_reach_ms(use, eval->lookback_ms);
+    int64_t rest_ms = first_ms % use->resolution_ms;
+    first_ms += rest_ms > 0 ? use->resolution_ms - rest_ms : -rest_ms;
+    int64_t last_ms = rollup_reference_ms(use, node, steps_at(steps, steps->count - 1));
+    struct tsdb_buckets buckets = { 0 };
+    bool is_ok = tsdb_read_buckets(eval->querier, view->id, use->resolution_ms, first_ms, last_ms,
+                                   &buckets, err) &&
+                 eval_work(eval, buckets.count + steps->count, err);
+    if (is_ok) {
+        rollup_fill_selector(eval, use, node, steps, &buckets, wants_times, series);
+    }
+    tsdb_buckets_finish(&buckets);
+    return is_ok;
+}
+
 static bool stream_series(struct eval *eval,
                           const struct node *node,
                           const struct steps *steps,
@@ -121,13 +145,20 @@ static bool stream_series(struct eval *eval,
     int64_t first_ms = node_reference_ms(node, steps->start_ms) - eval->lookback_ms + 1;
     int64_t last_ms = node_reference_ms(node, steps_at(steps, steps->count - 1)) +
                       (is_smoothed ? eval->lookback_ms : 0);
+    struct rollup_use use = { 0 };
+    if (!is_smoothed && node->selection->count > 0) {
+        use = rollup_use_get(eval, node, steps, eval->lookback_ms);
+    }
     for (size_t i = 0; i < node->selection->count; i++) {
         const struct tsdb_series_view *view = &node->selection->views[i];
-        if (!tsdb_read(eval->querier, view->id, first_ms, last_ms, column, err) ||
-            !eval_work(eval, column->count + steps->count, err)) {
+        if (use.resolution_ms != 0) {
+            if (!fill_from_buckets(eval, &use, node, steps, view, wants_times, series, err)) {
+                return false;
+            }
+        } else if (!tsdb_read(eval->querier, view->id, first_ms, last_ms, column, err) ||
+                   !eval_work(eval, column->count + steps->count, err)) {
             return false;
-        }
-        if (is_smoothed) {
+        } else if (is_smoothed) {
             smoothed_fill(eval, node, steps, column, series);
         } else {
             selector_fill(eval, node, steps, column, wants_times, series);

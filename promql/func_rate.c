@@ -23,19 +23,20 @@ static double range_seconds(int64_t ms) {
 
 /* ---- by timestamps ---- */
 
-static void rate_step_fill(const struct range_call *call,
-                           const struct window_frame *frame,
-                           size_t step,
-                           double divisor,
-                           struct rate_step *ret) {
-    int64_t first_ms = frame->t_ms[frame->lo[step]];
-    int64_t last_ms = frame->t_ms[frame->hi[step] - 1];
-    int64_t end_ms = window_end_ms(call, step);
-    double intervals = (double)(frame->hi[step] - frame->lo[step] - 1);
-    ret->interval = (double)(last_ms - first_ms) / 1000;
-    ret->to_start = (double)(first_ms - (end_ms - call->arg->range_ms)) / 1000;
-    ret->to_end = (double)(end_ms - last_ms) / 1000;
-    double average = ret->interval / intervals;
+/* When a window's samples were taken. */
+struct rate_times {
+    int64_t first_ms;
+    int64_t last_ms;
+    uint64_t count;   /* > 1 */
+    int64_t start_ms; /* of the window */
+    int64_t end_ms;
+};
+
+static void rate_step_make(const struct rate_times *times, double divisor, struct rate_step *ret) {
+    ret->interval = (double)(times->last_ms - times->first_ms) / 1000;
+    ret->to_start = (double)(times->first_ms - times->start_ms) / 1000;
+    ret->to_end = (double)(times->end_ms - times->last_ms) / 1000;
+    double average = ret->interval / (double)(times->count - 1);
     double threshold = average * 1.1;
     if (ret->to_start >= threshold) {
         ret->to_start = average / 2;
@@ -45,6 +46,22 @@ static void rate_step_fill(const struct range_call *call,
     }
     ret->factor = (ret->interval + ret->to_start + ret->to_end) / ret->interval;
     ret->factor /= divisor;
+}
+
+static void rate_step_fill(const struct range_call *call,
+                           const struct window_frame *frame,
+                           size_t step,
+                           double divisor,
+                           struct rate_step *ret) {
+    int64_t end_ms = window_end_ms(call, step);
+    struct rate_times times = {
+        .first_ms = frame->t_ms[frame->lo[step]],
+        .last_ms = frame->t_ms[frame->hi[step] - 1],
+        .count = frame->hi[step] - frame->lo[step],
+        .start_ms = end_ms - call->arg->range_ms,
+        .end_ms = end_ms,
+    };
+    rate_step_make(&times, divisor, ret);
 }
 
 static void rate_steps_fill(struct range_call *call, double divisor) {
@@ -186,6 +203,55 @@ bool range_delta(struct range_call *call,
                  struct step_series *out,
                  struct err *err) {
     return extrapolate(call, series, (struct rate_kind){ false, false }, out, err);
+}
+
+/* ---- from rollups ---- */
+
+/* Of a window that was widened the share that was asked for. */
+static double bucket_divisor(const struct bucket_window *window, bool is_rate) {
+    return is_rate ? range_seconds(window->range_ms)
+                   : (double)window->range_ms / (double)window->asked_ms;
+}
+
+static bool bucket_extrapolate(const struct bucket_window *window,
+                               struct rate_kind kind,
+                               double *ret) {
+    const struct tsdb_bucket *all = &window->all;
+    if (all->count < 2) {
+        return false;
+    }
+    struct rate_times times = {
+        .first_ms = all->t_first_ms,
+        .last_ms = all->t_last_ms,
+        .count = all->count,
+        .start_ms = all->t_ms - window->range_ms,
+        .end_ms = all->t_ms,
+    };
+    double divisor = bucket_divisor(window, kind.is_rate);
+    struct rate_step step;
+    rate_step_make(&times, divisor, &step);
+    double increase = all->last - all->first;
+    double factor = step.factor;
+    if (kind.is_counter) {
+        increase += all->lost;
+        if (increase > 0 && all->first >= 0) {
+            factor = limit_to_zero(&step, all->first, increase, divisor);
+        }
+    }
+    *ret = increase * factor;
+    return true;
+}
+
+bool bucket_rate(const struct bucket_window *window, double *ret) {
+    return bucket_extrapolate(window, (struct rate_kind){ true, true }, ret);
+}
+
+bool bucket_increase(const struct bucket_window *window, double *ret) {
+    return bucket_extrapolate(window, (struct rate_kind){ true, false }, ret);
+}
+
+bool bucket_delta(const struct bucket_window *window, double *ret) {
+    return bucket_extrapolate(window, (struct rate_kind){ false, false }, ret);
 }
 
 /* ---- the last two samples ---- */

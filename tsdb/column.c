@@ -10,7 +10,7 @@ void tsdb_column_finish(struct tsdb_column *column) {
     *column = (struct tsdb_column){ 0 };
 }
 
-void column_reserve(struct tsdb_column *column, size_t more) {
+void tsdb_column_reserve(struct tsdb_column *column, size_t more) {
     size_t need = column->count + more;
     if (need <= column->cap) {
         return;
@@ -25,7 +25,7 @@ void column_reserve(struct tsdb_column *column, size_t more) {
 }
 
 void column_append(struct tsdb_column *column, int64_t t_ms, double value) {
-    column_reserve(column, 1);
+    tsdb_column_reserve(column, 1);
     column->t_ms[column->count] = t_ms;
     column->values[column->count] = value;
     column->count++;
@@ -36,7 +36,7 @@ bool column_decode(struct tsdb_column *column,
                    int64_t t_min_ms,
                    int64_t t_max_ms) {
     size_t count = chunk->count;
-    column_reserve(column, count);
+    tsdb_column_reserve(column, count);
     int64_t *t_ms = column->t_ms + column->count;
     double *values = column->values + column->count;
     if (!chunk_decode(chunk, t_ms, values)) {

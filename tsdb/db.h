@@ -221,8 +221,9 @@ struct tsdb {
     uint64_t lsn_idle;            /* store thread: … at the one before */
     struct tsdb_rollup rollups[TSDB_ROLLUPS_MAX]; /* immutable */
     size_t rollup_count;
-    int64_t rolled_until_ms;      /* end of the newest period ever built; under maintain_lock */
-    bool has_rollups_due;         /* under maintain_lock */
+    _Atomic int64_t rolled_from_ms[TSDB_ROLLUPS_MAX]; /* start of the oldest period built */
+    _Atomic int64_t rolled_until_ms;                  /* end of the newest */
+    bool has_rollups_due;                             /* under maintain_lock */
     int64_t rollup_needs_ms;      /* start of the first one due; under maintain_lock */
     _Atomic int64_t raw_floor_ms; /* samples before it are gone */
     bool has_swept;               /* under maintain_lock: the series table, since the start */

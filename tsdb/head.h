@@ -217,7 +217,6 @@ void head_cover(struct head *head, uint32_t handle, struct series *series, int64
 
 /* ---- columns (column.c) ---- */
 
-void column_reserve(struct tsdb_column *column, size_t more);
 void column_append(struct tsdb_column *column, int64_t t_ms, double value);
 /* Decode a chunk and keep those in range. False when the bytes are malformed. */
 WARN_UNUSED bool column_decode(struct tsdb_column *column,

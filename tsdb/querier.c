@@ -426,7 +426,7 @@ static bool read_entry(struct read *read, const struct querier_entry *entry, str
     const struct tsdb_column *scratch = &querier->scratch;
     struct tsdb_column *column = read->column;
     if (scratch->count > 0) {
-        column_reserve(column, scratch->count);
+        tsdb_column_reserve(column, scratch->count);
         memcpy(column->t_ms + column->count, scratch->t_ms, scratch->count * sizeof(int64_t));
         memcpy(column->values + column->count, scratch->values, scratch->count * sizeof(double));
         column->count += scratch->count;

@@ -199,9 +199,6 @@ static bool build_slice(struct build *build, struct err *err) {
         return false;
     }
     metric_add(db->metrics.rollup_rows, (double)build->id_count);
-    if (build->mark.is_built && start_ms + ROLLUP_PERIOD_MS > db->rolled_until_ms) {
-        db->rolled_until_ms = start_ms + ROLLUP_PERIOD_MS;
-    }
     return true;
 }
 
@@ -368,6 +365,77 @@ static bool drop_expired(struct tsdb *db, struct err *err) {
     return true;
 }
 
+/* ---- how far rollups reach ---- */
+
+struct reach {
+    int64_t from_ms[TSDB_ROLLUPS_MAX];
+    int64_t until_ms;
+};
+
+static void extend_reach(const struct tsdb *db, struct reach *reach, const uint8_t *key) {
+    int64_t start_ms = bytes_be64_signed(key + 4) * ROLLUP_PERIOD_MS;
+    int64_t end_ms = start_ms + ROLLUP_PERIOD_MS;
+    reach->until_ms = end_ms > reach->until_ms ? end_ms : reach->until_ms;
+    for (size_t i = 0; i < db->rollup_count; i++) {
+        if (db->rollups[i].resolution_ms == (int64_t)bytes_be32(key) * 1000 &&
+            start_ms < reach->from_ms[i]) {
+            reach->from_ms[i] = start_ms;
+        }
+    }
+}
+
+static bool update_reach(struct tsdb *db, struct err *err) {
+    struct reach reach = { .until_ms = INT64_MIN };
+    for (size_t i = 0; i < TSDB_ROLLUPS_MAX; i++) {
+        reach.from_ms[i] = INT64_MAX;
+    }
+    MDB_txn *txn;
+    MDB_cursor *cursor;
+    if (!env_read_begin(&db->store.env, &txn, err)) {
+        return false;
+    }
+    int rc = mdb_cursor_open(txn, db->store.dbis[STORE_ROLLUP_MARKS], &cursor);
+    if (rc == 0) {
+        MDB_val key;
+        MDB_val row;
+        rc = mdb_cursor_get(cursor, &key, &row, MDB_FIRST);
+        for (; rc == 0; rc = mdb_cursor_get(cursor, &key, &row, MDB_NEXT)) {
+            if (key.mv_size == ROLLUP_MARK_KEY_BYTES) {
+                extend_reach(db, &reach, key.mv_data);
+            }
+        }
+        mdb_cursor_close(cursor);
+    }
+    env_read_end(&db->store.env, txn);
+    if (rc != MDB_NOTFOUND) {
+        return env_fail(&db->store.env, err, rc, "reading table rollup_marks");
+    }
+    for (size_t i = 0; i < TSDB_ROLLUPS_MAX; i++) {
+        db->rolled_from_ms[i] = reach.from_ms[i];
+    }
+    db->rolled_until_ms = reach.until_ms;
+    return true;
+}
+
+bool rollup_load(struct tsdb *db, struct err *err) {
+    int64_t *windows = NULL;
+    size_t count = 0;
+    MDB_txn *txn;
+    if (!update_reach(db, err) || !env_read_begin(&db->store.env, &txn, err)) {
+        return false;
+    }
+    bool ok = store_list_windows(&db->store, txn, INT64_MIN, INT64_MAX, &windows, &count, err);
+    env_read_end(&db->store.env, txn);
+    if (ok && db->rolled_until_ms != INT64_MIN) {
+        /* Nobody wrote down what retention took: what no window holds may have been there. */
+        db->raw_floor_ms = count > 0 ? windows[0] * db->head.block_ms : db->rolled_until_ms;
+    }
+    mem_free(windows);
+    return ok;
+}
+
+/* ---- the whole ---- */
+
 bool rollup_maintain(struct tsdb *db, int64_t t_sealed_ms, bool *ret_has_more, struct err *err) {
     *ret_has_more = false;
     int64_t needs_ms = INT64_MAX;
@@ -386,44 +454,5 @@ bool rollup_maintain(struct tsdb *db, int64_t t_sealed_ms, bool *ret_has_more, s
         }
     }
     db->rollup_needs_ms = needs_ms;
-    return drop_expired(db, err);
-}
-
-/* ---- opening ---- */
-
-static bool find_reach(struct tsdb *db, MDB_txn *txn, struct err *err) {
-    MDB_cursor *cursor;
-    int rc = mdb_cursor_open(txn, db->store.dbis[STORE_ROLLUP_MARKS], &cursor);
-    if (rc == 0) {
-        MDB_val key;
-        MDB_val row;
-        rc = mdb_cursor_get(cursor, &key, &row, MDB_FIRST);
-        for (; rc == 0; rc = mdb_cursor_get(cursor, &key, &row, MDB_NEXT)) {
-            if (key.mv_size == ROLLUP_MARK_KEY_BYTES) {
-                int64_t period = bytes_be64_signed((const uint8_t *)key.mv_data + 4);
-                int64_t end_ms = (period + 1) * ROLLUP_PERIOD_MS;
-                db->rolled_until_ms = end_ms > db->rolled_until_ms ? end_ms : db->rolled_until_ms;
-            }
-        }
-        mdb_cursor_close(cursor);
-    }
-    return rc == MDB_NOTFOUND || env_fail(&db->store.env, err, rc, "reading table rollup_marks");
-}
-
-bool rollup_load(struct tsdb *db, struct err *err) {
-    int64_t *windows = NULL;
-    size_t count = 0;
-    MDB_txn *txn;
-    if (!env_read_begin(&db->store.env, &txn, err)) {
-        return false;
-    }
-    bool ok = find_reach(db, txn, err) &&
-              store_list_windows(&db->store, txn, INT64_MIN, INT64_MAX, &windows, &count, err);
-    env_read_end(&db->store.env, txn);
-    if (ok && db->rolled_until_ms != INT64_MIN) {
-        /* Nobody wrote down what retention took: what no window holds may have been there. */
-        db->raw_floor_ms = count > 0 ? windows[0] * db->head.block_ms : db->rolled_until_ms;
-    }
-    mem_free(windows);
-    return ok;
+    return drop_expired(db, err) && update_reach(db, err);
 }

@@ -15,6 +15,15 @@ int64_t tsdb_raw_floor_ms(const struct tsdb *db) {
     return db->raw_floor_ms;
 }
 
+int64_t tsdb_rolled_from_ms(const struct tsdb *db, size_t index) {
+    assert(index < db->rollup_count);
+    return db->rolled_from_ms[index];
+}
+
+int64_t tsdb_rolled_until_ms(const struct tsdb *db) {
+    return db->rolled_until_ms;
+}
+
 int64_t rollup_split(const struct tsdb *db, int64_t resolution_ms, int64_t period) {
     int64_t start_ms = period * ROLLUP_PERIOD_MS;
     int64_t floor_ms = db->raw_floor_ms;

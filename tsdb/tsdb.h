@@ -202,6 +202,8 @@ struct tsdb_column {
 };
 
 void tsdb_column_finish(struct tsdb_column *column);
+/* Make room for `more` samples behind the present ones. */
+void tsdb_column_reserve(struct tsdb_column *column, size_t more);
 
 /* Samples with t_min_ms <= t <= t_max_ms (clipped to the querier's range), ascending; stale
  * markers included. Damaged chunks are left out and warned of, naming series and time. Errors:
@@ -241,9 +243,13 @@ void tsdb_buckets_finish(struct tsdb_buckets *buckets);
 
 /* The resolutions kept, finest first; lives as long as db. */
 const struct tsdb_rollup *tsdb_rollups(const struct tsdb *db, size_t *ret_count);
-/* Samples at or before this time are gone (retention), though rollups of them may be there;
- * INT64_MIN = none are gone. */
+/* Samples before this time are gone (retention), though rollups of them may be there; INT64_MIN =
+ * none are gone. */
 int64_t tsdb_raw_floor_ms(const struct tsdb *db);
+/* From where on there are rollups of the index'th resolution; INT64_MAX = nowhere. */
+int64_t tsdb_rolled_from_ms(const struct tsdb *db, size_t index);
+/* Nothing is rolled up after it; INT64_MIN = nothing at all. */
+int64_t tsdb_rolled_until_ms(const struct tsdb *db);
 
 /*
  * The buckets of one series that end in [t_first_ms, t_last_ms], both multiples of resolution_ms

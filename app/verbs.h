@@ -18,6 +18,8 @@ int verb_check_config(int argc, char *const *argv);
 int verb_check_rules(int argc, char *const *argv);
 int verb_query_instant(int argc, char *const *argv);
 int verb_query_range(int argc, char *const *argv);
+int verb_tsdb_analyze(int argc, char *const *argv);
+int verb_tsdb_bench(int argc, char *const *argv);
 int verb_tsdb_list(int argc, char *const *argv);
 int verb_tsdb_dump(int argc, char *const *argv);
 int verb_tsdb_export(int argc, char *const *argv);

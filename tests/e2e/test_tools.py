@@ -248,3 +248,52 @@ def test_remote_read_import(make_engine, tmp_path):
     finally:
         peer.kill()
         peer.wait()
+
+
+def sections(text):
+    """The lists of promtool tsdb analyze: title -> sorted lines."""
+    found = {}
+    title = None
+    for line in text.decode().splitlines():
+        if line.endswith(":") and not line[0].isdigit():
+            title = line
+            found[title] = []
+        elif line and title:
+            found[title].append(line)
+    return {title: sorted(lines) for title, lines in found.items()}
+
+
+def test_analyze_agrees_with_promtool(tmp_path):
+    """One block of data: the lists are the same lines, churn included."""
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    draw = random.Random(seed)
+    start_s = 1_790_000_000 // 7200 * 7200
+    lines = []
+    for number in range(200):
+        name = f"m{draw.randrange(20)}"
+        labels = f'instance="i{draw.randrange(9)}",id="{number}",zone="{"abc"[draw.randrange(3)]}"'
+        first, last = sorted(draw.sample(range(0, 470), 2))
+        lines += [f"{name}{{{labels}}} 1 {start_s + step * 15}" for step in range(first, last)]
+    body = "\n".join([*lines, "# EOF", ""]).encode()
+    promtool_dump(tmp_path, body)
+    theirs = subprocess.run(["promtool", "tsdb", "analyze", "--limit=100000", str(tmp_path / "blocks")],
+                            check=True, capture_output=True).stdout
+    ours = tmp_path / "ours"
+    tocsin("tsdb", "import", tmp_path / "blocks.om", ours)
+    said = tocsin("tsdb", "analyze", "--limit=100000", ours).stdout
+    expected = sections(theirs)
+    got = sections(said)
+    assert len(expected) >= 6, theirs
+    for title, listed in expected.items():
+        assert got[title] == listed, title
+    assert f"Total Samples: {len(lines)}".encode() in said
+    told = json.loads(tocsin("tsdb", "analyze", "--json", "--match", "m1", ours).stdout)
+    assert [item["name"] for item in told["metricsSeries"]] == ["m1"]
+
+
+def test_bench(tmp_path):
+    told = json.loads(tocsin("tsdb", "bench", "--series=100", "--samples=50", "--json", tmp_path).stdout)
+    assert told["series"] == 100 and told["samplesIngestedPerSecond"] > 0
+    assert not list(tmp_path.iterdir()), "removes what it made"
+    assert b"No such file" in tocsin("tsdb", "bench", tmp_path / "none", code=1).stderr

@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include "app/storage.h"
 #include "base/mem.h"
 #include "rules/rules.h"
 #include "tsdb/tsdb.h"
@@ -310,7 +311,8 @@ static bool create_store(struct engine *engine, struct err *err) {
         .on_damage = log_damage,
         .on_damage_ctx = engine,
     };
-    return tsdb_open(&store, &engine->db, err) ||
+    return (storage_parse_rollups(&options->rollups, &store, err) &&
+            tsdb_open(&store, &engine->db, err)) ||
            err_wrap(err, "opening the store in %s", options->storage_path);
 }
 

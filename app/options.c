@@ -21,6 +21,9 @@ const struct option_spec option_specs[] = {
       "The same, under Prometheus' name." },
     { "storage.tsdb.retention.time", OPTION_DURATION, AT(retention_ms), "DURATION", "90d", NULL,
       "How long samples are kept; 0 is for ever." },
+    { "storage.rollups", OPTION_LIST, AT(rollups), "RESOLUTION:RETENTION", NULL, NULL,
+      "Keep rollups beside or beyond samples, as in 5m:90d,1h:2y (0 is for ever); long ranges read "
+      "them." },
     { "storage.reserve", OPTION_BYTES, AT(storage_reserve_bytes), "SIZE", "64MiB", NULL,
       "Free disk space kept for rules and notifications; below it pushes get 507." },
     { "storage.series-max", OPTION_I64, AT(series_max), "N", "10000000", NULL,

@@ -17,6 +17,7 @@ struct options {
 
     char *storage_path;
     int64_t retention_ms; /* 0 = for ever */
+    struct string_list rollups;
     uint64_t storage_reserve_bytes;
     int64_t series_max;
 

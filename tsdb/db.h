@@ -235,7 +235,14 @@ WARN_UNUSED bool dir_prepare(const char *path, bool is_read_only, struct err *er
 /* Exclusive lock on the directory; *ret_fd stays open as long as it is held. */
 WARN_UNUSED bool dir_lock(const char *path, int *ret_fd, struct err *err);
 void dir_unlock(int fd);
-WARN_UNUSED bool dir_make(const char *path, struct err *err);
+WARN_UNUSED bool dir_make(const char *path, struct err *err); /* its name is durable */
+/* Make the names in a directory durable. */
+WARN_UNUSED bool dir_sync(const char *path, struct err *err);
+/* Does the environment's directory hold a data file? */
+bool dir_has_data(const char *path);
+/* Before an environment is opened. Unborn: power may have been lost while it was created, so a file
+ * without data is removed. Otherwise such a file, or none, is ERR_CORRUPT. */
+WARN_UNUSED bool dir_clear_unborn(const char *path, bool is_unborn, struct err *err);
 /* Free bytes for this user; UINT64_MAX when the system does not say. */
 uint64_t dir_free_bytes(const char *path);
 
@@ -268,6 +275,8 @@ void db_note_time(struct tsdb *db, int64_t t_min_ms, int64_t t_max_ms);
 
 /* ---- recover.c ---- */
 
+/* Was the directory ever completely created? The journal is open. */
+WARN_UNUSED bool recover_has_format(struct tsdb *db, bool *ret, struct err *err);
 /* Check (or write) the format rows; *block_ms is what the data was written with, if any was. */
 WARN_UNUSED bool recover_formats(struct tsdb *db, int64_t *block_ms, struct err *err);
 WARN_UNUSED bool recover(struct tsdb *db, struct err *err);

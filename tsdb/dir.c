@@ -24,11 +24,34 @@ static const struct {
     { 0x5346414f, "AFS" }, { 0x73757245, "Coda" }, { 0x0000564c, "NCP" },
 };
 
-bool dir_make(const char *path, struct err *err) {
-    if (mkdir(path, DIR_MODE) == 0 || errno == EEXIST) {
-        return true;
+bool dir_sync(const char *path, struct err *err) {
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) {
+        return err_set_errno(err, ERR_IO, errno, "opening directory %s", path);
     }
-    return err_set_errno(err, ERR_IO, errno, "creating directory %s", path);
+    int rc = fsync(fd);
+    int saved = errno;
+    close(fd);
+    return rc == 0 || err_set_errno(err, ERR_IO, saved, "syncing directory %s", path);
+}
+
+/* The directory a path is in. */
+static bool sync_parent(const char *path, struct err *err) {
+    char *copy = mem_strdup(path);
+    char *slash = strrchr(copy, '/');
+    if (slash != NULL) {
+        slash[slash == copy ? 1 : 0] = '\0';
+    }
+    bool ok = dir_sync(slash != NULL ? copy : ".", err);
+    mem_free(copy);
+    return ok;
+}
+
+bool dir_make(const char *path, struct err *err) {
+    if (mkdir(path, DIR_MODE) == 0) {
+        return sync_parent(path, err);
+    }
+    return errno == EEXIST || err_set_errno(err, ERR_IO, errno, "creating directory %s", path);
 }
 
 static bool make_parents(const char *path, struct err *err) {
@@ -71,6 +94,38 @@ bool dir_prepare(const char *path, bool is_read_only, struct err *err) {
         }
     }
     return true;
+}
+
+/* ---- half-created environments ---- */
+
+/* What LMDB writes, without syncing it, when it creates a file: two pages and no data. */
+#define UNBORN_BYTES_MAX 8192
+
+bool dir_has_data(const char *path) {
+    char file[PATH_MAX];
+    struct stat st;
+    return snprintf(file, sizeof(file), "%s/data.mdb", path) < (int)sizeof(file) &&
+           stat(file, &st) == 0;
+}
+
+bool dir_clear_unborn(const char *path, bool is_unborn, struct err *err) {
+    char file[PATH_MAX];
+    struct stat st;
+    if (snprintf(file, sizeof(file), "%s/data.mdb", path) >= (int)sizeof(file)) {
+        return err_set(err, ERR_INVALID, "%s: the name is too long", path);
+    }
+    bool is_there = stat(file, &st) == 0;
+    if (!is_there && errno != ENOENT) {
+        return err_set_errno(err, ERR_IO, errno, "%s", file);
+    }
+    if (is_there && st.st_size > UNBORN_BYTES_MAX) {
+        return true;
+    }
+    if (!is_unborn) {
+        return err_set(err, ERR_CORRUPT, "%s is %s, though the directory was in use: restore it",
+                       file, is_there ? "empty" : "missing");
+    }
+    return !is_there || unlink(file) == 0 || err_set_errno(err, ERR_IO, errno, "removing %s", file);
 }
 
 /* ---- lock ---- */

@@ -88,6 +88,12 @@ static bool reserve_lock_file(const struct env_params *params, struct err *err) 
     return rc == 0 || err_set_errno(err, ERR_IO, rc, "reserving %s", file);
 }
 
+static bool has_data_file(const struct env_params *params) {
+    char file[PATH_MAX];
+    return snprintf(file, sizeof(file), "%s/data.mdb", params->path) < (int)sizeof(file) &&
+           access(file, F_OK) == 0;
+}
+
 bool env_open(struct env *env, const struct env_params *params, struct err *err) {
     *env = (struct env){ .name = params->name, .is_read_only = params->is_read_only };
     rwlock_init(&env->gate);
@@ -96,11 +102,15 @@ bool env_open(struct env *env, const struct env_params *params, struct err *err)
         env_close(env);
         return false;
     }
+    bool is_new = !params->is_read_only && !has_data_file(params);
     size_t map_bytes = params->map_bytes;
     int rc = open_once(env, params, map_bytes);
     while (rc == ENOMEM && map_bytes > MAP_BYTES_MIN) {
         map_bytes /= 2;
         rc = open_once(env, params, map_bytes);
+    }
+    if (rc == 0 && is_new) {
+        rc = mdb_env_sync(env->mdb, 1); /* LMDB does not, and its first commit relies on it */
     }
     if (rc != 0) {
         env_fail(env, err, rc, "opening %s", params->path);

@@ -414,6 +414,16 @@ static bool read_format(struct tsdb *db, struct format_row *ret, struct err *err
     return ok;
 }
 
+bool recover_has_format(struct tsdb *db, bool *ret, struct err *err) {
+    struct format_row format = { 0 };
+    *ret = false;
+    if (!read_format(db, &format, err)) {
+        return false;
+    }
+    *ret = format.version != 0;
+    return true;
+}
+
 /* This program's version, before anything is written that an older one could not read. */
 static bool write_format(struct tsdb *db, const struct format_row *format, struct err *err) {
     uint8_t row[FORMAT_ROW_BYTES];

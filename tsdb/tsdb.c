@@ -108,9 +108,17 @@ static bool sub_path(const struct tsdb *db, const char *name, char out[PATH_MAX]
     return db->is_read_only || dir_make(out, err);
 }
 
+/* The store's file is created last: while there is none, the journal may be half-created. */
+static bool is_unborn(const struct tsdb *db) {
+    char path[PATH_MAX];
+    return snprintf(path, sizeof(path), "%s/store", db->path) < (int)sizeof(path) &&
+           !dir_has_data(path);
+}
+
 static bool open_journal(struct tsdb *db, struct err *err) {
     char path[PATH_MAX];
-    if (!sub_path(db, "journal", path, err)) {
+    if (!sub_path(db, "journal", path, err) ||
+        (!db->is_read_only && !dir_clear_unborn(path, is_unborn(db), err))) {
         return false;
     }
     struct env_params params = {
@@ -123,19 +131,33 @@ static bool open_journal(struct tsdb *db, struct err *err) {
     const char *log_name = "log";
     return env_open(&db->journal, &params, err) &&
            env_open_dbs(&db->journal, &log_name, 1, &db->log, err) &&
-           env_open_dbs(&db->journal, kv_table_names, KV_TABLE_COUNT, db->kv_dbis, err);
+           env_open_dbs(&db->journal, kv_table_names, KV_TABLE_COUNT, db->kv_dbis, err) &&
+           (db->is_read_only || dir_sync(path, err));
+}
+
+/* The format row is written when both files are there. */
+static bool open_store(struct tsdb *db, struct err *err) {
+    char path[PATH_MAX];
+    bool is_complete = false;
+    if (!sub_path(db, "store", path, err)) {
+        return false;
+    }
+    if (!db->is_read_only && (!recover_has_format(db, &is_complete, err) ||
+                              !dir_clear_unborn(path, !is_complete, err))) {
+        return false;
+    }
+    return store_open(&db->store, path, db->is_read_only, err) &&
+           (db->is_read_only || dir_sync(path, err));
 }
 
 static bool open_files(struct tsdb *db, const struct tsdb_options *options, struct err *err) {
-    char path[PATH_MAX];
     if (!dir_prepare(db->path, db->is_read_only, err)) {
         return false;
     }
     if (!db->is_read_only && !dir_lock(db->path, &db->lock_fd, err)) {
         return false;
     }
-    if (!open_journal(db, err) || !sub_path(db, "store", path, err) ||
-        !store_open(&db->store, path, db->is_read_only, err)) {
+    if (!open_journal(db, err) || !open_store(db, err)) {
         return false;
     }
     int64_t block_ms = options->block_ms != 0 ? options->block_ms : BLOCK_MS_DEFAULT;

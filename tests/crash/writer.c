@@ -47,7 +47,7 @@ struct in_flight {
     uint64_t n;
 };
 
-static void die(int code, const char *what, const struct err *err) {
+_Noreturn static void die(int code, const char *what, const struct err *err) {
     fprintf(stderr, "writer: %s: %s\n", what, err->msg);
     _exit(code);
 }

@@ -53,6 +53,7 @@ struct load {
     struct tsdb_batch *batch;
     struct arena arena; /* labels under construction */
     enum text_format format;
+    enum refusal why; /* the page fails, if it does */
     uint64_t scraped;
     uint64_t kept;
     uint64_t added;
@@ -122,9 +123,9 @@ static struct labels merge_labels(struct load *load, struct labels scraped) {
     return labels_builder_build(&builder);
 }
 
-static bool limits_check(const struct scrape_config *config,
-                         struct labels labels,
-                         struct err *err) {
+static bool limits_check(struct load *load, struct labels labels, struct err *err) {
+    const struct scrape_config *config = load->target->config;
+    load->why = REFUSAL_LIMIT;
     if (config->label_limit > 0 && labels.count > config->label_limit) {
         return err_set(err, ERR_LIMIT, "label_limit exceeded (%zu labels, limit %llu)",
                        labels.count, (unsigned long long)config->label_limit);
@@ -142,6 +143,7 @@ static bool limits_check(const struct scrape_config *config,
                            STR_FMT(labels.items[i].name));
         }
     }
+    load->why = REFUSAL_BAD_LABELS; /* for what is checked next */
     return true;
 }
 
@@ -164,7 +166,8 @@ static bool series_resolve(struct load *load,
     const struct scrape_config *config = load->target->config;
     arena_reset(&load->arena);
     struct labels scraped = text_labels(entry, &load->arena);
-    if (!labels_normalize(&scraped, err) || !limits_check(config, scraped, err)) {
+    load->why = REFUSAL_BAD_LABELS;
+    if (!labels_normalize(&scraped, err) || !limits_check(load, scraped, err)) {
         return false;
     }
     struct labels labels = merge_labels(load, scraped);
@@ -173,12 +176,13 @@ static bool series_resolve(struct load *load,
         return true;
     }
     if (!names_check(config, labels, err) || !labels_normalize(&labels, err) ||
-        !limits_check(config, labels, err)) {
+        !limits_check(load, labels, err)) {
         return false;
     }
     struct err refused = ERR_INIT;
     if (!tsdb_series(load->ingest->db, labels, &series->ref, &refused)) {
-        counters_refuse(&load->ingest->counters, DOOR_SCRAPE, REFUSAL_SERIES_LIMIT, 1);
+        counters_refuse(&load->ingest->counters, DOOR_SCRAPE,
+                        refused.code == ERR_THROTTLED ? REFUSAL_SERIES_LIMIT : REFUSAL_STORE, 1);
         return false;
     }
     return true;
@@ -208,6 +212,7 @@ static bool sample_append(struct load *load, const struct text_entry *entry, str
     }
     load->kept++;
     if (config->sample_limit > 0 && load->kept > config->sample_limit) {
+        load->why = REFUSAL_LIMIT;
         return err_set(err, ERR_LIMIT, "sample_limit exceeded (limit %llu)",
                        (unsigned long long)config->sample_limit);
     }
@@ -410,6 +415,7 @@ bool page_store(struct ingest *ingest,
         .target = target,
         .page = page,
         .format = is_openmetrics ? TEXT_OPENMETRICS : TEXT_PLAIN,
+        .why = REFUSAL_MALFORMED,
     };
     metric_inc(ingest->counters.requests[DOOR_SCRAPE]);
     if (!load_begin(&load)) {
@@ -419,9 +425,10 @@ bool page_store(struct ingest *ingest,
     target->cache.round++;
     bool is_up = page_load(&load, ret);
     if (!is_up) {
-        counters_refuse(&ingest->counters, DOOR_SCRAPE,
-                        ret->code == ERR_LIMIT ? REFUSAL_LIMIT : REFUSAL_MALFORMED,
-                        page->err.code == ERR_NONE ? 1 : 0);
+        /* Not reaching the target refuses nothing; a page over body_size_limit does. */
+        bool is_too_big = page->err.code == ERR_LIMIT;
+        counters_refuse(&ingest->counters, DOOR_SCRAPE, is_too_big ? REFUSAL_LIMIT : load.why,
+                        page->err.code == ERR_NONE || is_too_big ? 1 : 0);
         round_undo(&target->cache);
         load.added = 0;
         tsdb_batch_abandon(load.batch);

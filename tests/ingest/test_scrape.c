@@ -325,6 +325,58 @@ static void test_limits(void **state) {
     }
 }
 
+/* What makes a page fail is counted once, under its reason. */
+static void test_refused_pages_are_counted(void **state) {
+    struct scrape_fixture *f = *state;
+    static char wide[9000];
+    static char long_value[6000];
+    size_t len = (size_t)snprintf(wide, sizeof(wide), "a{");
+    for (int i = 0; i <= LABELS_COUNT_MAX; i++) {
+        len += (size_t)snprintf(wide + len, sizeof(wide) - len, "l%d=\"1\",", i);
+    }
+    snprintf(wide + len, sizeof(wide) - len, "} 1\n");
+    snprintf(long_value, sizeof(long_value), "a{x=\"%0*d\"} 1\n", LABEL_VALUE_BYTES_MAX + 1, 0);
+
+    const struct {
+        const char *key;
+        const char *page;
+        const char *counter;
+        const char *reason;
+    } cases[] = {
+        { "sample_limit: 1", "a 1\nb 1\n", "limit", "sample_limit" },
+        { "label_limit: 3", "a{x=\"1\",y=\"2\"} 1\n", "limit", "label_limit" },
+        { "body_size_limit: 4B", "a 1\n# 5", "limit", "4 bytes" },
+        { "sample_limit: 9", "a{x=\"1\",x=\"2\"} 1\n", "bad_labels", "\"x\" is given more" },
+        { "sample_limit: 9", "a{x=\"\xff\"} 1\n", "bad_labels", "label \"x\" is not valid UTF-8" },
+        { "sample_limit: 9", "{\"\"} 1\n", "bad_labels", "name" },
+        { "sample_limit: 9", long_value, "bad_labels", "label \"x\" has 4097 bytes" },
+        { "sample_limit: 9", wide, "bad_labels", "limit of 64" },
+        { "sample_limit: 9", "a b\n", "malformed", "1:3" },
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        char text[512];
+        snprintf(text, sizeof(text), "[{job_name: j, %s, " TARGET "}]", cases[i].key);
+        configure(f, text);
+        show(f, "ok 1\n");
+        round_trip(f);
+        round_trip(f);
+        double before = own_metric(&f->door, "tocsin_ingest_refused_total", cases[i].counter);
+        double all = own_metric(&f->door, "tocsin_ingest_refused_total", NULL);
+        show(f, cases[i].page);
+        round_trip(f);
+        const struct ingest_target *target = targets(f, 1);
+        double now = own_metric(&f->door, "tocsin_ingest_refused_total", cases[i].counter);
+        bool is_named = str_find(target->last_error, str_from(cases[i].reason)) != SIZE_MAX;
+        if (!is_named || now != before + 1 ||
+            own_metric(&f->door, "tocsin_ingest_refused_total", NULL) != all + 1) {
+            fail_msg("case %zu: %g then %g: %.*s", i, before, now, STR_FMT(target->last_error));
+        }
+        show(f, "ok 1\n");
+        round_trip(f);
+    }
+}
+
 static void test_target_limit(void **state) {
     struct scrape_fixture *f = *state;
     configure(f, "[{job_name: j, target_limit: 1, static_configs:"
@@ -584,6 +636,7 @@ int main(void) {
         TEST(test_timestamps),
         TEST(test_openmetrics_by_content_type),
         TEST(test_limits),
+        TEST(test_refused_pages_are_counted),
         TEST(test_target_limit),
         TEST(test_relabelled_targets),
         TEST(test_metric_relabelling),

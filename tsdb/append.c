@@ -333,6 +333,10 @@ bool head_has_in_range(struct head *head,
 void head_cover(struct head *head, uint32_t handle, struct series *series, int64_t t_after_ms) {
     struct head_stripe *stripe = head_stripe(head, handle);
     pthread_mutex_lock(&stripe->lock);
+    if (series->t_first_ms >= t_after_ms) {
+        pthread_mutex_unlock(&stripe->lock);
+        return;
+    }
     int64_t t_first_ms = series->t_newest_ms >= t_after_ms ? t_after_ms : INT64_MAX;
     const struct chunk *oldest = oldest_unsealed(&stripe->chunks, series);
     if (oldest != NULL && oldest->t_first_ms < t_first_ms) {

@@ -110,6 +110,12 @@ static bool may_begin(struct tsdb *db, enum tsdb_class cls, struct err *err) {
                        "%llu bytes of writes are waiting for the disk: retry later",
                        (unsigned long long)db->pending_bytes);
     }
+    if (db->side.bytes >= SIDE_BYTES_HARD) {
+        metric_inc(db->metrics.throttled);
+        return err_set(err, ERR_THROTTLED,
+                       "%llu out-of-order samples wait to be sealed: retry later",
+                       (unsigned long long)db->side.sample_count);
+    }
     return true;
 }
 

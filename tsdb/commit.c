@@ -1,8 +1,9 @@
 /*
  * Group commit. The committer takes every batch that waits and makes them one LMDB transaction:
  *
- *   judge    verdict per sample, in order, against the newest sample of its series; what is
- *            accepted moves the series' last time and value, with an undo entry
+ *   judge    verdict per sample, in order, against the newest sample of its series; what is newer
+ *            moves the series' last time and value, with an undo entry; what is older goes to the
+ *            side or is refused (late.h)
  *   write    one journal record with the accepted samples and the definitions of series the disk
  *            does not know yet, plus table and metadata changes; commit = fsync
  *   publish  the samples go to the head under the new LSN, then visible_lsn moves: readers see the
@@ -17,7 +18,7 @@
 
 #include "base/mem.h"
 #include "tsdb/bytes.h"
-#include "tsdb/db.h"
+#include "tsdb/late.h"
 
 #define TRIM_PARTS_MAX  1024 /* journal parts deleted per commit */
 #define PREFETCH_AHEAD  8    /* series structs fetched before their turn */
@@ -35,6 +36,7 @@ struct accepted {
     struct series *series;
     uint32_t handle;
     struct sample sample;
+    bool is_late;
 };
 
 struct group {
@@ -49,6 +51,9 @@ struct group {
     struct accepted *accepted;
     size_t accepted_count;
     size_t accepted_cap;
+    struct late *late;
+    size_t late_noted; /* accepted samples that `late` knows of */
+    size_t late_count; /* accepted late ones */
     int64_t now_ms;
     int64_t t_min_ms; /* bounds of what is taken */
     int64_t t_max_ms;
@@ -56,31 +61,25 @@ struct group {
 
 /* ---- judging ---- */
 
-/* A sample older than the newest: a repetition of one the head still holds, or out of order. */
-static enum tsdb_outcome judge_older(struct head *head, series_ref_t ref, struct sample sample) {
-    struct tsdb_column column = { 0 };
-    struct series *series = head_series(head, ref);
-    struct head_read read = {
-        .handle = ref_handle(ref),
-        .id = series->id,
-        .lsn = UINT64_MAX,
-        .t_min_ms = sample.t_ms,
-        .t_max_ms = sample.t_ms,
-    };
-    int64_t t_first_ms;
-    head_read(head, &read, &column, &t_first_ms);
-    enum tsdb_outcome outcome = TSDB_OUT_OF_ORDER;
-    if (column.count > 0) {
-        bool is_same = double_bits(column.values[0]) == double_bits(sample.value);
-        outcome = is_same ? TSDB_DUPLICATE : TSDB_CONFLICT;
+/* An older sample than the newest: it needs to know what this group accepted so far. */
+static enum tsdb_outcome judge_older(struct group *group,
+                                     const struct series *series,
+                                     uint32_t handle,
+                                     struct sample sample) {
+    for (; group->late_noted < group->accepted_count; group->late_noted++) {
+        const struct accepted *accepted = &group->accepted[group->late_noted];
+        late_note(group->late, accepted->handle, accepted->sample);
     }
-    tsdb_column_finish(&column);
-    return outcome;
+    return late_judge(group->late, series, handle, sample);
 }
 
-static enum tsdb_outcome judge(const struct group *group,
+static bool is_older(const struct series *series, struct sample sample) {
+    return series->has_last && sample.t_ms <= series->t_last_ms;
+}
+
+static enum tsdb_outcome judge(struct group *group,
                                const struct series *series,
-                               series_ref_t ref,
+                               uint32_t handle,
                                struct sample sample) {
     if (sample.t_ms < group->t_min_ms) {
         return TSDB_TOO_OLD;
@@ -88,14 +87,14 @@ static enum tsdb_outcome judge(const struct group *group,
     if (sample.t_ms > group->t_max_ms) {
         return TSDB_TOO_NEW;
     }
-    if (!series->has_last || sample.t_ms > series->t_last_ms) {
+    if (!is_older(series, sample)) {
         return TSDB_ACCEPTED;
     }
     if (sample.t_ms == series->t_last_ms) {
         bool is_same = double_bits(sample.value) == series->value_last_bits;
         return is_same ? TSDB_DUPLICATE : TSDB_CONFLICT;
     }
-    return judge_older(&group->db->head, ref, sample);
+    return judge_older(group, series, handle, sample);
 }
 
 static void define_series(struct group *group, struct series *series) {
@@ -127,10 +126,16 @@ static void accept_sample(struct group *group,
     if (!series->is_defined) {
         define_series(group, series);
     }
-    series->has_last = true;
-    series->t_last_ms = sample.t_ms;
-    series->value_last_bits = double_bits(sample.value);
-    journal_add_sample(&group->record, series->id, sample);
+    bool is_late = is_older(series, sample);
+    if (is_late) {
+        journal_add_late(&group->record, series->id, sample);
+        group->late_count++;
+    } else {
+        series->has_last = true;
+        series->t_last_ms = sample.t_ms;
+        series->value_last_bits = double_bits(sample.value);
+        journal_add_sample(&group->record, series->id, sample);
+    }
     if (group->accepted_count == group->accepted_cap) {
         group->accepted = vec_grow(group->accepted, &group->accepted_cap, group->accepted_count + 1,
                                    sizeof(group->accepted[0]));
@@ -139,6 +144,7 @@ static void accept_sample(struct group *group,
         .series = series,
         .handle = handle,
         .sample = sample,
+        .is_late = is_late,
     };
 }
 
@@ -162,13 +168,22 @@ static void judge_batch(struct group *group, struct tsdb_batch *batch) {
         const struct pending_sample *pending = &batch->samples[i];
         struct series *series = head_series(head, pending->ref);
         assert(series != NULL);
-        enum tsdb_outcome outcome = judge(group, series, pending->ref, pending->sample);
+        uint32_t handle = ref_handle(pending->ref);
+        enum tsdb_outcome outcome = judge(group, series, handle, pending->sample);
         if (outcome == TSDB_ACCEPTED) {
-            accept_sample(group, series, ref_handle(pending->ref), pending->sample);
+            accept_sample(group, series, handle, pending->sample);
         }
         batch->outcomes[i] = (uint8_t)outcome;
         batch->result.counts[outcome]++;
     }
+}
+
+static void forget_accepted(struct group *group) {
+    group->undo_count = 0;
+    group->accepted_count = 0;
+    group->late_noted = 0;
+    group->late_count = 0;
+    journal_record_reset(&group->record);
 }
 
 static void undo_all(struct group *group) {
@@ -179,9 +194,7 @@ static void undo_all(struct group *group) {
         undo->series->has_last = undo->has_last;
         undo->series->is_defined = undo->is_defined;
     }
-    group->undo_count = 0;
-    group->accepted_count = 0;
-    journal_record_reset(&group->record);
+    forget_accepted(group);
 }
 
 /* ---- writing ---- */
@@ -200,7 +213,7 @@ static int put_kv(struct tsdb *db, MDB_txn *txn, const struct tsdb_batch *batch)
 static int put_all(struct group *group, MDB_txn *txn, uint64_t lsn, struct str body, bool *more) {
     struct tsdb *db = group->db;
     int rc = 0;
-    if (group->record.sample_count > 0) {
+    if (!journal_record_is_empty(&group->record)) {
         rc = journal_put(txn, db->log, lsn, body);
     }
     for (size_t i = 0; rc == 0 && i < group->batch_count; i++) {
@@ -287,6 +300,12 @@ static void append_accepted(struct group *group, uint64_t lsn) {
     int64_t t_max_ms = INT64_MIN;
     for (size_t i = 0; i < group->accepted_count; i++) {
         const struct accepted *accepted = &group->accepted[i];
+        t_min_ms = accepted->sample.t_ms < t_min_ms ? accepted->sample.t_ms : t_min_ms;
+        t_max_ms = accepted->sample.t_ms > t_max_ms ? accepted->sample.t_ms : t_max_ms;
+        if (accepted->is_late) {
+            side_add(&group->db->side, accepted->handle, accepted->sample, lsn);
+            continue;
+        }
         struct head_stripe *stripe = head_stripe(head, accepted->handle);
         if (i + PREFETCH_AHEAD < group->accepted_count) {
             __builtin_prefetch(group->accepted[i + PREFETCH_AHEAD].series, 1);
@@ -302,11 +321,11 @@ static void append_accepted(struct group *group, uint64_t lsn) {
         held_count++;
         head_append_locked(head, accepted->handle, accepted->series, accepted->sample, lsn,
                            lsn_floor);
-        t_min_ms = accepted->sample.t_ms < t_min_ms ? accepted->sample.t_ms : t_min_ms;
-        t_max_ms = accepted->sample.t_ms > t_max_ms ? accepted->sample.t_ms : t_max_ms;
     }
     if (held != NULL) {
         pthread_mutex_unlock(&held->lock);
+    }
+    if (group->accepted_count > 0) {
         db_note_time(group->db, t_min_ms, t_max_ms);
     }
 }
@@ -317,6 +336,10 @@ static void publish(struct group *group, uint64_t lsn) {
     if (group->accepted_count > 0) {
         db->samples_total += group->accepted_count;
         db->visible_lsn = lsn;
+        metric_add(db->metrics.samples_late, (double)group->late_count);
+    }
+    if (group->late_count > 0 && db->side.bytes > SIDE_BYTES_SOFT) {
+        store_thread_wake(db);
     }
     for (size_t i = 0; i < group->batch_count; i++) {
         metadata_publish(db, group->batches[i]);
@@ -371,6 +394,7 @@ static bool try_group(struct group *group, struct err *err) {
     for (size_t i = 0; i < group->batch_count; i++) {
         judge_batch(group, group->batches[i]);
     }
+    late_end_group(group->late);
     uint64_t lsn = db->visible_lsn + 1;
     if (!write_group(group, lsn, err)) {
         undo_all(group);
@@ -403,9 +427,7 @@ static void gather(struct group *group, struct tsdb_batch *list) {
     struct tsdb *db = group->db;
     bool is_low = db_check_space(db);
     group->batch_count = 0;
-    group->undo_count = 0;
-    group->accepted_count = 0;
-    journal_record_reset(&group->record);
+    forget_accepted(group);
     group->now_ms = clock_wall_ms(db->clock);
     group->t_min_ms =
         db->retention_ms > 0 ? i64_sub_sat(group->now_ms, db->retention_ms) : INT64_MIN;
@@ -463,11 +485,13 @@ struct group *group_create(struct tsdb *db) {
     struct group *group = mem_calloc(1, sizeof(*group));
     group->db = db;
     journal_record_init(&group->record);
+    group->late = late_create(db);
     return group;
 }
 
 void group_destroy(struct group *group) {
     journal_record_finish(&group->record);
+    late_destroy(group->late);
     mem_free(group->batches);
     mem_free(group->undos);
     mem_free(group->accepted);

@@ -4,7 +4,7 @@
  * Threads: callers · committer (journal writer, appends to the head) · store thread (store
  * writer, frees head memory). Locks, outermost first: maintain → apply → series → shard →
  * index_lock → stripe; leaves (nothing is taken while they are held): queue, queriers, metadata,
- * aliases, health, damage, env gates.
+ * aliases, health, damage, env gates, the side's stripes (side.h).
  */
 #pragma once
 
@@ -13,6 +13,7 @@
 #include "tsdb/env.h"
 #include "tsdb/head.h"
 #include "tsdb/journal.h"
+#include "tsdb/side.h"
 #include "tsdb/store.h"
 #include "tsdb/u64map.h"
 
@@ -127,6 +128,7 @@ void alias_sweep(struct tsdb *db);
 
 struct tsdb_metrics {
     struct metric *samples;
+    struct metric *samples_late;
     struct metric *refused[TSDB_OUTCOME_COUNT];
     struct metric *commits;
     struct metric *commit_failures;
@@ -139,6 +141,8 @@ struct tsdb_metrics {
     struct metric *series_evicted;
     struct metric *chunks_open;
     struct metric *chunks_closed;
+    struct metric *side_samples;
+    struct metric *side_bytes;
     struct metric *chunks_sealed;
     struct metric *segment_bytes;
     struct metric *maintenance_failures;
@@ -162,6 +166,7 @@ struct tsdb {
     const struct clock *clock;
     int64_t retention_ms;
     int64_t future_ms_max;
+    int64_t out_of_order_ms; /* 0 = none; TSDB_OUT_OF_ORDER_ANY */
     uint64_t space_reserve_bytes;
     uint64_t pending_bytes_max;
     bool is_read_only;
@@ -172,6 +177,7 @@ struct tsdb {
     MDB_dbi kv_dbis[KV_TABLE_COUNT];
     struct store store;
     struct head head;
+    struct side side;
     struct metadata_table metadata;
     struct alias_shard aliases[ALIAS_SHARD_COUNT];
     uint64_t alias_seed[2];
@@ -216,6 +222,7 @@ struct tsdb {
     uint64_t id_floor;            /* ids below were not given out by this process */
     struct u64map left_ids;       /* of those, the ones evicted since; under maintain_lock */
     pthread_rwlock_t series_lock; /* shared: bringing a series in; exclusive: deleting rows */
+    bool has_uncovered;           /* late samples were sealed since; under maintain_lock */
     int64_t maintained_window;    /* windows before it were indexed; under maintain_lock */
     uint64_t lsn_mark;            /* store thread: visible_lsn at the last mark, a minute apart */
     uint64_t lsn_idle;            /* store thread: … at the one before */
@@ -304,4 +311,5 @@ uint64_t db_epoch(struct tsdb *db);
 /* ---- maintain.c ---- */
 
 WARN_UNUSED bool store_thread_start(struct tsdb *db, struct err *err);
+void store_thread_wake(struct tsdb *db);
 void store_thread_stop(struct tsdb *db);

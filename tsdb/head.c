@@ -274,14 +274,14 @@ static void free_empty_pages(struct head *head) {
 }
 
 size_t head_evict(struct head *head,
-                  bool (*may_leave)(void *ctx, struct series *series),
+                  bool (*may_leave)(void *ctx, struct series *series, uint32_t handle),
                   void *ctx,
                   uint64_t epoch) {
     size_t count = 0;
     lock_all(head);
     for (uint32_t handle = 1; handle < head->handle_end; handle++) {
         struct series *series = head_at(head, handle);
-        if (series == NULL || !may_leave(ctx, series)) {
+        if (series == NULL || !may_leave(ctx, series, handle)) {
             continue;
         }
         assert(series->open == 0 && series->closed == 0 && series->history == 0);

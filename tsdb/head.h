@@ -160,7 +160,7 @@ static inline int64_t head_window(const struct head *head, int64_t t_ms) {
  * not call back). Strings are retired under `epoch`. The caller holds apply. Returns the count.
  */
 size_t head_evict(struct head *head,
-                  bool (*may_leave)(void *ctx, struct series *series),
+                  bool (*may_leave)(void *ctx, struct series *series, uint32_t handle),
                   void *ctx,
                   uint64_t epoch);
 
@@ -218,6 +218,9 @@ void head_cover(struct head *head, uint32_t handle, struct series *series, int64
 /* ---- columns (column.c) ---- */
 
 void column_append(struct tsdb_column *column, int64_t t_ms, double value);
+/* Make what stands from number `from` on ascend, one sample per time: of several the first. What
+ * is in order already costs a look at each; runs in order are merged. */
+void column_sort(struct tsdb_column *column, size_t from);
 /* Decode a chunk and keep those in range. False when the bytes are malformed. */
 WARN_UNUSED bool column_decode(struct tsdb_column *column,
                                const struct chunk_view *chunk,

@@ -27,21 +27,26 @@ void journal_record_init(struct journal_record *record) {
     *record = (struct journal_record){ 0 };
     buf_init(&record->definitions, RECORD_BYTES_MAX);
     buf_init(&record->samples, RECORD_BYTES_MAX);
+    buf_init(&record->late, RECORD_BYTES_MAX);
     buf_init(&record->body, 2 * RECORD_BYTES_MAX);
 }
 
 void journal_record_finish(struct journal_record *record) {
     buf_finish(&record->definitions);
     buf_finish(&record->samples);
+    buf_finish(&record->late);
     buf_finish(&record->body);
 }
 
 void journal_record_reset(struct journal_record *record) {
     buf_reset(&record->definitions);
     buf_reset(&record->samples);
+    buf_reset(&record->late);
     buf_reset(&record->body);
     record->definition_count = 0;
     record->sample_count = 0;
+    record->late_count = 0;
+    record->late_last = (struct late_deltas){ 0 };
     record->id_last = 0;
     record->t_last_ms = 0;
 }
@@ -86,6 +91,20 @@ void journal_add_sample(struct journal_record *record, uint64_t id, struct sampl
     record->sample_count++;
 }
 
+void journal_add_late(struct journal_record *record, uint64_t id, struct sample sample) {
+    uint8_t *start = (uint8_t *)buf_reserve(&record->late, 3 * UVARINT_BYTES_MAX);
+    if (start == NULL) {
+        BUG("a journal record of %zu bytes", record->late.len);
+    }
+    struct late_deltas *last = &record->late_last;
+    uint8_t *out = bytes_put_uvarint(start, zigzag((int64_t)(id - last->id)));
+    out = bytes_put_uvarint(out, zigzag(i64_sub(sample.t_ms, last->t_ms)));
+    out = put_value(out, sample.value);
+    record->late.len += (size_t)(out - start);
+    *last = (struct late_deltas){ .id = id, .t_ms = sample.t_ms };
+    record->late_count++;
+}
+
 struct str journal_seal_record(struct journal_record *record, int64_t now_ms) {
     struct buf *body = &record->body;
     buf_svarint(body, now_ms);
@@ -93,6 +112,10 @@ struct str journal_seal_record(struct journal_record *record, int64_t now_ms) {
     buf_str(body, buf_as_str(&record->definitions));
     buf_uvarint(body, record->sample_count);
     buf_str(body, buf_as_str(&record->samples));
+    if (record->late_count > 0) {
+        buf_uvarint(body, record->late_count);
+        buf_str(body, buf_as_str(&record->late));
+    }
     assert(!body->is_over && !record->definitions.is_over);
     return buf_as_str(body);
 }
@@ -166,9 +189,21 @@ static bool corrupt(struct err *err, uint64_t lsn, const char *what) {
     return err_set(err, ERR_CORRUPT, "journal: record %" PRIu64 " is damaged: %s", lsn, what);
 }
 
+/* A value as put_value() writes it; false: an unknown token. */
+static bool take_value(struct reader *reader, double *ret) {
+    uint64_t token = reader_uvarint(reader);
+    if ((token & 1) == 0) {
+        *ret = (double)unzigzag(token >> 1);
+        return true;
+    }
+    *ret = double_from_bits(reader_le64(reader));
+    return token == VALUE_RAW;
+}
+
 static bool parse_samples(struct reader *reader,
                           uint64_t lsn,
-                          const struct journal_visitor *visitor,
+                          bool (*sample_fn)(void *, uint64_t, struct sample, struct err *),
+                          void *ctx,
                           struct err *err) {
     uint64_t count = reader_uvarint(reader);
     uint64_t id = 0;
@@ -176,18 +211,13 @@ static bool parse_samples(struct reader *reader,
     for (uint64_t i = 0; i < count && !reader->is_bad; i++) {
         id += (uint64_t)reader_svarint(reader);
         sample.t_ms = i64_add(sample.t_ms, reader_svarint(reader));
-        uint64_t token = reader_uvarint(reader);
-        if ((token & 1) == 0) {
-            sample.value = (double)unzigzag(token >> 1);
-        } else if (token == VALUE_RAW) {
-            sample.value = double_from_bits(reader_le64(reader));
-        } else {
+        if (!take_value(reader, &sample.value)) {
             return corrupt(err, lsn, "unknown value token");
         }
         if (id == 0) {
             return corrupt(err, lsn, "series id 0");
         }
-        if (!reader->is_bad && !visitor->sample(visitor->ctx, id, sample, err)) {
+        if (!reader->is_bad && !sample_fn(ctx, id, sample, err)) {
             return false;
         }
     }
@@ -218,7 +248,9 @@ bool journal_parse(struct str body,
             return false;
         }
     }
-    if (!parse_samples(&reader, lsn, visitor, err)) {
+    if (!parse_samples(&reader, lsn, visitor->sample, visitor->ctx, err) ||
+        (!reader.is_bad && reader_left(&reader) > 0 &&
+         !parse_samples(&reader, lsn, visitor->late, visitor->ctx, err))) {
         return false;
     }
     if (reader.is_bad || reader_left(&reader) != 0) {

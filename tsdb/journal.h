@@ -11,8 +11,16 @@
 struct journal_record {
     struct buf definitions;
     struct buf samples;
+    struct buf late; /* out-of-order samples */
     uint64_t definition_count;
     uint64_t sample_count;
+    uint64_t late_count;
+
+    struct late_deltas {
+        uint64_t id;
+        int64_t t_ms;
+    } late_last;
+
     uint64_t id_last; /* deltas */
     int64_t t_last_ms;
     struct buf body; /* by journal_finish_record() */
@@ -23,6 +31,13 @@ void journal_record_finish(struct journal_record *record);
 void journal_record_reset(struct journal_record *record);
 void journal_add_definition(struct journal_record *record, uint64_t id, struct labels labels);
 void journal_add_sample(struct journal_record *record, uint64_t id, struct sample sample);
+/* A sample older than the newest of its series. */
+void journal_add_late(struct journal_record *record, uint64_t id, struct sample sample);
+
+static inline bool journal_record_is_empty(const struct journal_record *record) {
+    return record->sample_count == 0 && record->late_count == 0;
+}
+
 /* Assemble the body; `now_ms` is kept for restoring to a point in time. */
 struct str journal_seal_record(struct journal_record *record, int64_t now_ms);
 
@@ -46,6 +61,8 @@ struct journal_visitor {
     bool (*record)(void *ctx, uint64_t lsn, int64_t now_ms, struct err *err);
     bool (*definition)(void *ctx, uint64_t id, struct str labels, struct err *err);
     bool (*sample)(void *ctx, uint64_t id, struct sample sample, struct err *err);
+    /* Out of order: after the samples of the record that came in order. */
+    bool (*late)(void *ctx, uint64_t id, struct sample sample, struct err *err);
     /* A record that cannot be read, or records that are missing (`raw` empty). `raw` has the parts
      * as they are: per part its key, u32 length, value. Nothing of it was visited, unless its
      * checksums are right and the content is not. NULL: damage ends the walk as an error and gaps

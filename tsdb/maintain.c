@@ -102,7 +102,8 @@ static bool run(struct tsdb *db, bool is_forced, struct err *err) {
         limits.lsn_cut = db->trim_lsn + (db->visible_lsn - db->trim_lsn) / 2;
     }
     bool is_due = is_forced || limits.end_window > db->maintained_window ||
-                  db->head.closed_bytes >= CLOSED_BYTES_ENOUGH || db->has_rollups_due ||
+                  db->head.closed_bytes >= CLOSED_BYTES_ENOUGH ||
+                  db->side.bytes > SIDE_BYTES_SOFT || db->has_rollups_due ||
                   limits.lsn_cut > db->trim_lsn;
     if (!is_due) {
         return true;
@@ -135,10 +136,11 @@ static bool wait_for_tick(struct tsdb *db) {
     };
     pthread_mutex_lock(&db->wake_lock);
     int rc = 0;
-    while (!db->is_stopping && rc != ETIMEDOUT) {
+    while (!db->is_stopping && !db->is_woken && rc != ETIMEDOUT) {
         rc = pthread_cond_timedwait(&db->wake_cond, &db->wake_lock, &until);
     }
     bool goes_on = !db->is_stopping;
+    db->is_woken = false;
     pthread_mutex_unlock(&db->wake_lock);
     return goes_on;
 }
@@ -172,6 +174,13 @@ bool store_thread_start(struct tsdb *db, struct err *err) {
     }
     db->has_store_thread = true;
     return true;
+}
+
+void store_thread_wake(struct tsdb *db) {
+    pthread_mutex_lock(&db->wake_lock);
+    db->is_woken = true;
+    pthread_cond_signal(&db->wake_cond);
+    pthread_mutex_unlock(&db->wake_lock);
 }
 
 void store_thread_stop(struct tsdb *db) {

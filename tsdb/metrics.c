@@ -15,6 +15,9 @@ static const char *const reasons[TSDB_OUTCOME_COUNT] = {
 static void init_counters(struct tsdb_metrics *m, struct metric_registry *r) {
     m->samples = metric_counter(r, "tocsin_tsdb_samples_appended_total",
                                 "Samples accepted and durable.", NULL);
+    m->samples_late =
+        metric_counter(r, "tocsin_tsdb_samples_out_of_order_total",
+                       "Samples accepted although their series had a newer one.", NULL);
     for (size_t i = TSDB_ACCEPTED + 1; i < TSDB_OUTCOME_COUNT; i++) {
         const char *labels[] = { "reason", reasons[i], NULL };
         m->refused[i] =
@@ -52,6 +55,9 @@ static void init_gauges(struct tsdb_metrics *m, struct metric_registry *r) {
                                   "Chunks of the head that take samples.", NULL);
     m->chunks_closed = metric_gauge(r, "tocsin_tsdb_head_chunks_closed",
                                     "Chunks of the head that wait for sealing.", NULL);
+    m->side_samples = metric_gauge(r, "tocsin_tsdb_side_samples",
+                                   "Out-of-order samples that wait for sealing.", NULL);
+    m->side_bytes = metric_gauge(r, "tocsin_tsdb_side_bytes", "Memory they take.", NULL);
     m->journal_bytes =
         metric_gauge(r, "tocsin_tsdb_journal_bytes", "Size of the journal environment.", NULL);
     m->store_bytes =
@@ -83,6 +89,8 @@ void metrics_refresh(struct tsdb *db) {
     metric_set(db->metrics.series, (double)stats.series_count);
     metric_set(db->metrics.chunks_open, (double)stats.chunk_count);
     metric_set(db->metrics.chunks_closed, (double)db->head.closed_count);
+    metric_set(db->metrics.side_samples, (double)db->side.sample_count);
+    metric_set(db->metrics.side_bytes, (double)db->side.bytes);
     metric_set(db->metrics.journal_bytes, (double)stats.journal_bytes);
     metric_set(db->metrics.store_bytes, (double)stats.store_bytes);
     metric_set(db->metrics.pending_bytes, (double)stats.pending_bytes);

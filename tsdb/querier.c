@@ -2,7 +2,6 @@
 #include "tsdb/querier.h"
 
 #include <assert.h>
-#include <stdlib.h>
 
 #include "base/mem.h"
 
@@ -183,7 +182,9 @@ bool querier_has_in_range(struct tsdb_querier *querier,
         .t_min_ms = querier->t_min_ms,
         .t_max_ms = querier->t_max_ms,
     };
+    read.handle = handle;
     return head_has_in_range(&querier->db->head, handle, series, &read) ||
+           side_has_in_range(&querier->db->side, handle, &read) ||
            overlay_has(&querier->overlay, ref_make(series->id, handle));
 }
 
@@ -235,55 +236,9 @@ int64_t querier_unsealed_ms(struct tsdb_querier *querier, uint64_t view_id) {
         .t_max_ms = INT64_MIN,
     };
     querier->scratch.count = 0;
+    int64_t t_side_ms = side_first_ms(&querier->db->side, entry->handle);
     head_read(&querier->db->head, &read, &querier->scratch, &t_ms);
-    return t_ms;
-}
-
-/* ---- order ---- */
-
-struct ordered_sample {
-    int64_t t_ms;
-    double value;
-    size_t number;
-};
-
-static int compare_samples(const void *a, const void *b) {
-    const struct ordered_sample *x = a;
-    const struct ordered_sample *y = b;
-    if (x->t_ms != y->t_ms) {
-        return x->t_ms < y->t_ms ? -1 : 1;
-    }
-    return (x->number > y->number) - (x->number < y->number);
-}
-
-/* Ascending, one sample per time: of several the one that was read first. Usually nothing to do. */
-static void normalize_column(struct tsdb_column *column) {
-    size_t sorted = 1;
-    while (sorted < column->count && column->t_ms[sorted - 1] < column->t_ms[sorted]) {
-        sorted++;
-    }
-    if (sorted >= column->count) {
-        return;
-    }
-    struct ordered_sample *samples = mem_alloc(column->count * sizeof(samples[0]));
-    for (size_t i = 0; i < column->count; i++) {
-        samples[i] = (struct ordered_sample){
-            .t_ms = column->t_ms[i],
-            .value = column->values[i],
-            .number = i,
-        };
-    }
-    qsort(samples, column->count, sizeof(samples[0]), compare_samples);
-    size_t kept = 0;
-    for (size_t i = 0; i < column->count; i++) {
-        if (kept == 0 || samples[i].t_ms != column->t_ms[kept - 1]) {
-            column->t_ms[kept] = samples[i].t_ms;
-            column->values[kept] = samples[i].value;
-            kept++;
-        }
-    }
-    column->count = kept;
-    mem_free(samples);
+    return t_side_ms < t_ms ? t_side_ms : t_ms;
 }
 
 /* ---- reading ---- */
@@ -368,12 +323,22 @@ static bool read_window(const struct read *read, int64_t window, struct err *err
         int64_t t_ms = (int64_t)((uint64_t)window * (uint64_t)querier->db->head.block_ms);
         return tolerate(read, DAMAGE_ROW, t_ms, &what, err);
     }
+    size_t first = read->column->count;
+    int64_t t_max_ms = INT64_MIN;
+    bool has_overlap = false;
     for (size_t i = 0; found && i < querier->row.count; i++) {
         const struct chunk_ref *ref = &querier->row.refs[i];
-        if (ref->t_max_ms >= read->t_min_ms && ref->t_min_ms <= read->t_max_ms &&
-            !read_ref(read, window, ref, err)) {
+        if (ref->t_max_ms < read->t_min_ms || ref->t_min_ms > read->t_max_ms) {
+            continue;
+        }
+        if (!read_ref(read, window, ref, err)) {
             return false;
         }
+        has_overlap |= ref->t_min_ms <= t_max_ms;
+        t_max_ms = ref->t_max_ms > t_max_ms ? ref->t_max_ms : t_max_ms;
+    }
+    if (has_overlap) {
+        column_sort(read->column, first);
     }
     return true;
 }
@@ -397,26 +362,37 @@ static bool read_store(struct read *read, struct err *err) {
     return ok;
 }
 
-/* One series: the head first, then the store up to where the head began. In this order a chunk
- * sealed meanwhile is seen twice at most, never missed. */
+/* What is not sealed, into the scratch column; returns up to where the store must be read. */
+static int64_t read_unsealed(const struct read *read, const struct querier_entry *entry) {
+    struct tsdb_querier *querier = read->querier;
+    struct head_read head = {
+        .handle = entry->handle,
+        .id = entry->id,
+        .lsn = querier->lsn,
+        .t_min_ms = read->t_min_ms,
+        .t_max_ms = read->t_max_ms,
+    };
+    querier->scratch.count = 0;
+    if (entry->handle == 0) {
+        return INT64_MAX;
+    }
+    int64_t t_sealed_ms;
+    int64_t t_head_ms;
+    side_read(&querier->db->side, &head, &querier->scratch, &t_sealed_ms);
+    head_read(&querier->db->head, &head, &querier->scratch, &t_head_ms);
+    int64_t t_before_ms = t_head_ms > INT64_MIN ? t_head_ms - 1 : INT64_MIN;
+    return t_sealed_ms > t_before_ms || t_head_ms == INT64_MAX ? INT64_MAX : t_before_ms;
+}
+
+/* One series: the side and the head first, then the store up to where the head began. In this order
+ * a chunk sealed meanwhile is seen twice at most, never missed. */
 static bool read_entry(struct read *read, const struct querier_entry *entry, struct err *err) {
     struct tsdb_querier *querier = read->querier;
     int64_t t_max_ms = read->t_max_ms;
-    int64_t t_head_ms = INT64_MAX;
-    querier->scratch.count = 0;
-    if (entry->handle != 0) {
-        struct head_read head = {
-            .handle = entry->handle,
-            .id = entry->id,
-            .lsn = querier->lsn,
-            .t_min_ms = read->t_min_ms,
-            .t_max_ms = read->t_max_ms,
-        };
-        head_read(&querier->db->head, &head, &querier->scratch, &t_head_ms);
-    }
+    int64_t t_store_ms = read_unsealed(read, entry);
     read->id = entry->id;
-    if (read->t_min_ms < t_head_ms) {
-        read->t_max_ms = t_max_ms < t_head_ms ? t_max_ms : t_head_ms - 1;
+    if (read->t_min_ms <= t_store_ms) {
+        read->t_max_ms = t_max_ms < t_store_ms ? t_max_ms : t_store_ms;
         bool ok = read_store(read, err);
         read->t_max_ms = t_max_ms;
         if (!ok) {
@@ -459,6 +435,6 @@ bool tsdb_read(struct tsdb_querier *querier,
     for (uint64_t number = id; number != 0; number = querier->entries[number - 1].next) {
         read_overlay(querier, &querier->entries[number - 1], read.t_min_ms, read.t_max_ms, column);
     }
-    normalize_column(column);
+    column_sort(column, 0);
     return true;
 }

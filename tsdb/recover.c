@@ -6,7 +6,8 @@
  *      found
  *   3. the journal from the applied LSN on: definitions enter the head, samples are appended unless
  *      they are sealed already, which shows by their time: within a series time ascends, so a
- *      sample at or before the newest sealed one of its series is in the store
+ *      sample at or before the newest sealed one of its series is in the store. Those that came out
+ *      of order are marked in the journal: they are looked up
  *
  * Idempotent: it writes nothing but the initial rows of a fresh directory. The journal's snapshot
  * is taken before the store's, so a live writer beside a read-only opening cannot hide samples
@@ -19,7 +20,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "tsdb/bytes.h"
-#include "tsdb/db.h"
+#include "tsdb/late.h"
 #include "tsdb/window.h"
 
 struct recovery {
@@ -33,6 +34,7 @@ struct recovery {
     uint64_t orphan_count; /* samples of series nobody knows the labels of */
     bool is_damaged;       /* some of the journal */
     int64_t t_min_ms;      /* retention */
+    uint64_t side_bytes;   /* of late samples: when to look next which of them are sealed */
 };
 
 /* ---- series ---- */
@@ -254,19 +256,53 @@ static void tell_orphans(struct recovery *recovery) {
     }
 }
 
-static bool replay_sample(void *ctx, uint64_t id, struct sample sample, struct err *err) {
-    struct recovery *recovery = ctx;
-    struct tsdb *db = recovery->db;
-    series_ref_t ref;
+/* The series of a sample that shall be replayed; *ret_ref 0: it shall not be. */
+static bool find_replayed(struct recovery *recovery,
+                          uint64_t id,
+                          struct sample sample,
+                          series_ref_t *ret_ref,
+                          struct err *err) {
     bool is_gone = sample.t_ms < recovery->t_min_ms;
     if (!is_gone && !is_deleted(recovery, id, &is_gone, err)) {
         return err_wrap(err, "replaying record %" PRIu64 " of the journal", recovery->lsn);
     }
-    if (is_gone) {
+    *ret_ref = 0;
+    return is_gone || find_series(recovery, id, STR(""), ret_ref, err) ||
+           err_wrap(err, "replaying record %" PRIu64 " of the journal", recovery->lsn);
+}
+
+/* Whether it is sealed shows by looking only; that is done for many at once. */
+static bool replay_late(void *ctx, uint64_t id, struct sample sample, struct err *err) {
+    struct recovery *recovery = ctx;
+    struct tsdb *db = recovery->db;
+    series_ref_t ref;
+    if (!find_replayed(recovery, id, sample, &ref, err)) {
+        return false;
+    }
+    if (ref == 0) {
         return true;
     }
-    if (!find_series(recovery, id, STR(""), &ref, err)) {
-        return err_wrap(err, "replaying record %" PRIu64 " of the journal", recovery->lsn);
+    side_add(&db->side, ref_handle(ref), sample, recovery->lsn);
+    db_note_time(db, sample.t_ms, sample.t_ms);
+    if (db->side.bytes > recovery->side_bytes) {
+        late_drop_sealed(db, recovery->store_txn);
+        recovery->side_bytes = 2 * db->side.bytes;
+        if (recovery->side_bytes < SIDE_BYTES_SOFT) {
+            recovery->side_bytes = SIDE_BYTES_SOFT;
+        }
+    }
+    return true;
+}
+
+static bool replay_sample(void *ctx, uint64_t id, struct sample sample, struct err *err) {
+    struct recovery *recovery = ctx;
+    struct tsdb *db = recovery->db;
+    series_ref_t ref;
+    if (!find_replayed(recovery, id, sample, &ref, err)) {
+        return false;
+    }
+    if (ref == 0) {
+        return true;
     }
     struct series *series = head_series(&db->head, ref);
     if (series->has_last && sample.t_ms <= series->t_last_ms) {
@@ -293,6 +329,7 @@ static bool replay(struct recovery *recovery,
         .definition = replay_definition,
         .sample = replay_sample,
         .damaged = replay_damage,
+        .late = replay_late,
         .ctx = recovery,
     };
     uint64_t first;
@@ -310,6 +347,7 @@ static bool replay(struct recovery *recovery,
     if (!journal_walk(&db->journal, journal_txn, db->log, applied_lsn + 1, &visitor, err)) {
         return false;
     }
+    late_drop_sealed(db, recovery->store_txn);
     tell_orphans(recovery);
     /* Behind a damaged last record, too: its key is taken. */
     db->visible_lsn = last > recovery->lsn ? last : recovery->lsn;
@@ -362,7 +400,11 @@ static bool run(struct recovery *recovery, MDB_txn *journal_txn, struct err *err
 }
 
 bool recover(struct tsdb *db, struct err *err) {
-    struct recovery recovery = { .db = db, .t_min_ms = INT64_MIN };
+    struct recovery recovery = {
+        .db = db,
+        .t_min_ms = INT64_MIN,
+        .side_bytes = SIDE_BYTES_SOFT,
+    };
     if (db->retention_ms > 0) {
         recovery.t_min_ms = i64_sub_sat(clock_wall_ms(db->clock), db->retention_ms);
     }

@@ -197,8 +197,9 @@ bool retention_apply(struct tsdb *db, struct err *err) {
 
 /* ---- eviction ---- */
 
-static bool is_idle(const struct tsdb *db, const struct series *series) {
+static bool is_idle(struct tsdb *db, const struct series *series, uint32_t handle) {
     return series->open == 0 && series->closed == 0 && series->t_first_ms == INT64_MAX &&
+           !side_has(&db->side, handle) &&
            atomic_load_explicit(&series->touched, memory_order_relaxed) + 1 < db->head.round;
 }
 
@@ -217,7 +218,7 @@ static void find_orphans(struct orphans *orphans) {
         if (series != NULL && !series->is_stored) {
             struct head_stripe *stripe = head_stripe(head, handle);
             pthread_mutex_lock(&stripe->lock);
-            bool is_orphan = is_idle(orphans->db, series);
+            bool is_orphan = is_idle(orphans->db, series, handle);
             pthread_mutex_unlock(&stripe->lock);
             if (is_orphan) {
                 orphans->handles = vec_grow(orphans->handles, &orphans->cap, orphans->count + 1,
@@ -259,9 +260,9 @@ static bool store_orphans(struct tsdb *db, struct err *err) {
     return ok;
 }
 
-static bool may_leave(void *ctx, struct series *series) {
+static bool may_leave(void *ctx, struct series *series, uint32_t handle) {
     struct tsdb *db = ctx;
-    if (!series->is_stored || !is_idle(db, series)) {
+    if (!series->is_stored || !is_idle(db, series, handle)) {
         return false;
     }
     if (series->id < db->id_floor) {

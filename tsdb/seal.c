@@ -2,7 +2,8 @@
  * Sealing. Chunks that every open querier sees in full are copied out under their stripe lock,
  * coded anew as P3, packed into segments by window, and written in slices of one transaction each,
  * together with the rows that find them. Only after the commit they leave the head: a reader that
- * looks at the head first and the store second misses nothing.
+ * looks at the head first and the store second misses nothing. Samples that came out of order
+ * follow from the side in the same way, as chunks of their own.
  */
 #include "tsdb/seal.h"
 
@@ -18,6 +19,7 @@
 #define SLICE_BYTES_MAX  ((size_t)3 << 20)
 #define SLICE_CHUNKS_MAX 16384
 #define SCAN_HANDLES     256 /* looked at per index_lock */
+#define LATE_CHUNK_MAX   512 /* samples of a chunk of late ones */
 
 struct job {
     uint32_t handle;
@@ -29,6 +31,7 @@ struct job {
     int64_t t_max_ms;
     uint64_t value_last_bits;
     uint16_t count;
+    bool is_late; /* from the side: bytes_at is the number of its first sample in slice.late */
     uint32_t bytes_len;
     size_t bytes_at; /* in slice.bytes, then in slice.sealed */
     struct chunk_ref ref;
@@ -41,8 +44,9 @@ struct slice {
     struct job *jobs;
     size_t count;
     size_t cap;
-    struct buf bytes;  /* as the head has them */
-    struct buf sealed; /* as the store gets them */
+    struct buf bytes;        /* as the head has them */
+    struct tsdb_column late; /* samples from the side */
+    struct buf sealed;       /* as the store gets them */
     struct p3_encoder encoder;
     struct store_state state;
     struct store_row row;
@@ -129,6 +133,44 @@ static int compare_jobs(const void *a, const void *b) {
     return (x->number > y->number) - (x->number < y->number);
 }
 
+/* One run of the side: its chunks. It is sealed whole, in one slice. */
+static void collect_run(struct slice *slice, const struct side_entry *entry) {
+    struct head *head = &slice->db->head;
+    struct tsdb_column *late = &slice->late;
+    size_t first = late->count;
+    side_copy(&slice->db->side, entry->handle, entry->window, slice->lsn_safe, late);
+    pthread_rwlock_rdlock(&head->index_lock);
+    struct series *series = head_at(head, entry->handle);
+    pthread_rwlock_unlock(&head->index_lock);
+    assert(series != NULL); /* what the side has cannot leave the head */
+    for (size_t at = first; at < late->count; at += LATE_CHUNK_MAX) {
+        size_t count = late->count - at < LATE_CHUNK_MAX ? late->count - at : LATE_CHUNK_MAX;
+        slice->jobs = vec_grow(slice->jobs, &slice->cap, slice->count + 1, sizeof(slice->jobs[0]));
+        slice->jobs[slice->count] = (struct job){
+            .handle = entry->handle,
+            .number = (uint32_t)slice->count,
+            .series = series,
+            .id = entry->id,
+            .window = entry->window,
+            .t_min_ms = late->t_ms[at],
+            .t_max_ms = late->t_ms[at + count - 1],
+            .count = (uint16_t)count,
+            .is_late = true,
+            .bytes_at = at,
+        };
+        slice->count++;
+    }
+}
+
+static void encode_job(struct slice *slice,
+                       struct job *job,
+                       const int64_t *t_ms,
+                       const double *values) {
+    job->bytes_at = slice->sealed.len;
+    p3_encode(&slice->encoder, t_ms, values, job->count, &slice->sealed);
+    job->bytes_len = (uint32_t)(slice->sealed.len - job->bytes_at);
+}
+
 /* Nothing is appended any more: the smaller codec. Outside of any lock or transaction. */
 static void encode_jobs(struct slice *slice) {
     int64_t t_ms[CHUNK_SAMPLES_MAX];
@@ -136,6 +178,11 @@ static void encode_jobs(struct slice *slice) {
     buf_reset(&slice->sealed);
     for (size_t i = 0; i < slice->count; i++) {
         struct job *job = &slice->jobs[i];
+        if (job->is_late) {
+            size_t at = job->bytes_at;
+            encode_job(slice, job, slice->late.t_ms + at, slice->late.values + at);
+            continue;
+        }
         struct chunk_view view = {
             .codec = CHUNK_XOR,
             .bytes = (const uint8_t *)slice->bytes.ptr + job->bytes_at,
@@ -146,9 +193,7 @@ static void encode_jobs(struct slice *slice) {
             BUG("a chunk in memory does not decode: %zu samples in %zu bytes", view.count,
                 view.len);
         }
-        job->bytes_at = slice->sealed.len;
-        p3_encode(&slice->encoder, t_ms, values, job->count, &slice->sealed);
-        job->bytes_len = (uint32_t)(slice->sealed.len - job->bytes_at);
+        encode_job(slice, job, t_ms, values);
     }
 }
 
@@ -237,13 +282,17 @@ static int put_row(struct slice *slice,
     if (!store_get_row(store, txn, job->window, job->id, &slice->row, &found, &err)) {
         return rc_of(&err);
     }
+    bool had_last = slice->row.has_last;
     for (size_t i = first; i < end; i++) {
-        store_row_add(&slice->row, slice->jobs[i].ref);
-        stats->sample_count += slice->jobs[i].count;
+        const struct job *chunk = &slice->jobs[i];
+        store_row_add(&slice->row, chunk->ref);
+        stats->sample_count += chunk->count;
         stats->chunk_count++;
-        slice->row.has_last = true;
-        slice->row.t_last_ms = slice->jobs[i].t_max_ms;
-        slice->row.value_last_bits = slice->jobs[i].value_last_bits;
+        if (!chunk->is_late) {
+            slice->row.has_last = true;
+            slice->row.t_last_ms = chunk->t_max_ms;
+            slice->row.value_last_bits = chunk->value_last_bits;
+        }
     }
     int rc = put_series_row(slice, store, txn, job);
     if (rc == 0) {
@@ -254,9 +303,9 @@ static int put_row(struct slice *slice,
         store_key_row(key, job->window, job->id);
         stats->series_count++;
         rc = store_put_empty(store, txn, STORE_PENDING, str_n((const char *)key, sizeof(key)));
-        if (rc == 0) {
-            rc = store_put_last(store, txn, job->id, job->window);
-        }
+    }
+    if (rc == 0 && !had_last && slice->row.has_last) {
+        rc = store_put_last(store, txn, job->id, job->window);
     }
     return rc;
 }
@@ -324,8 +373,17 @@ static void drop_sealed(struct slice *slice) {
         struct head_stripe *stripe = head_stripe(head, job->handle);
         job->series->is_stored = true;
         pthread_mutex_lock(&stripe->lock);
-        head_drop_oldest_locked(head, job->handle, job->series);
+        if (!job->is_late) {
+            head_drop_oldest_locked(head, job->handle, job->series);
+        } else if (job->t_min_ms < job->series->t_first_ms) {
+            /* Its row may be one that no window index covers. */
+            job->series->t_first_ms = job->t_min_ms;
+            slice->db->has_uncovered = true;
+        }
         pthread_mutex_unlock(&stripe->lock);
+        if (job->is_late) {
+            side_drop(&slice->db->side, job->handle, job->window, slice->lsn_safe);
+        }
     }
     metric_add(slice->db->metrics.chunks_sealed, (double)slice->count);
     metric_add(slice->db->metrics.segment_bytes, (double)slice->segment_bytes);
@@ -344,9 +402,61 @@ static bool seal_slice(struct slice *slice, struct err *err) {
     return true;
 }
 
+/* ---- the side ---- */
+
+static int compare_entries(const void *a, const void *b) {
+    const struct side_entry *x = a;
+    const struct side_entry *y = b;
+    if (x->window != y->window) {
+        return x->window < y->window ? -1 : 1;
+    }
+    return (x->id > y->id) - (x->id < y->id);
+}
+
+/* The runs that are due, window by window: a slice shall meet few windows. */
+static size_t list_runs(struct slice *slice, struct side_entry **ret) {
+    struct tsdb *db = slice->db;
+    struct side_limits limits = {
+        .is_all = db->side.bytes > SIDE_BYTES_SOFT,
+        .end_window = slice->limits.end_window,
+        .lsn_idle = slice->limits.lsn_idle,
+        .lsn_cut = slice->limits.lsn_cut,
+        .lsn_safe = slice->lsn_safe,
+    };
+    size_t count;
+    side_list(&db->side, &limits, ret, &count);
+    pthread_rwlock_rdlock(&db->head.index_lock);
+    for (size_t i = 0; i < count; i++) {
+        (*ret)[i].id = head_at(&db->head, (*ret)[i].handle)->id;
+    }
+    pthread_rwlock_unlock(&db->head.index_lock);
+    if (count > 1) {
+        qsort(*ret, count, sizeof((*ret)[0]), compare_entries);
+    }
+    return count;
+}
+
+static bool seal_side(struct slice *slice, struct err *err) {
+    struct side_entry *entries;
+    size_t count = list_runs(slice, &entries);
+    bool ok = true;
+    for (size_t at = 0; ok && at < count;) {
+        slice->count = 0;
+        slice->late.count = 0;
+        while (at < count && slice->count < SLICE_CHUNKS_MAX &&
+               slice->late.count < SLICE_BYTES_MAX / sizeof(struct sample)) {
+            collect_run(slice, &entries[at++]);
+        }
+        ok = seal_slice(slice, err);
+    }
+    mem_free(entries);
+    side_forget_sealed(&slice->db->side, &slice->db->head);
+    return ok;
+}
+
 /* ---- the journal ---- */
 
-static uint64_t oldest_unsealed(struct head *head) {
+static uint64_t oldest_unsealed(struct head *head, struct side *side) {
     uint64_t oldest = UINT64_MAX;
     for (uint32_t handle = 1; handle < head->handle_end;) {
         pthread_rwlock_rdlock(&head->index_lock);
@@ -363,7 +473,8 @@ static uint64_t oldest_unsealed(struct head *head) {
         }
         pthread_rwlock_unlock(&head->index_lock);
     }
-    return oldest;
+    uint64_t late = side_lsn_oldest(side);
+    return late < oldest ? late : oldest;
 }
 
 struct applied {
@@ -388,7 +499,7 @@ static int put_applied(void *ctx, struct store *store, MDB_txn *txn) {
  * the committer delete them. */
 static bool trim_journal(struct tsdb *db, struct err *err) {
     struct applied applied = { .lsn = db->visible_lsn, .id_next = db->head.id_next };
-    uint64_t unsealed = oldest_unsealed(&db->head);
+    uint64_t unsealed = oldest_unsealed(&db->head, &db->side);
     if (unsealed <= applied.lsn) {
         applied.lsn = unsealed - 1;
     }
@@ -415,6 +526,8 @@ bool seal_chunks(struct tsdb *db, const struct seal_limits *limits, struct err *
         handle = collect(&slice, handle);
         ok = seal_slice(&slice, err);
     }
+    ok = ok && seal_side(&slice, err);
+    tsdb_column_finish(&slice.late);
     buf_finish(&slice.bytes);
     buf_finish(&slice.sealed);
     p3_encoder_finish(&slice.encoder);

@@ -11,6 +11,7 @@
 
 #define JOURNAL_MAP_BYTES     ((size_t)1 << 36)
 #define BLOCK_MS_DEFAULT      INT64_C(7200000)
+#define OUT_OF_ORDER_DEFAULT  INT64_C(3600000)
 #define SERIES_MAX_DEFAULT    UINT64_C(10000000)
 #define SPACE_RESERVE_DEFAULT (UINT64_C(64) << 20)
 #define PENDING_DEFAULT       (UINT64_C(64) << 20)
@@ -56,6 +57,10 @@ static void set_options(struct tsdb *db, const struct tsdb_options *options) {
     db->clock = options->clock != NULL ? options->clock : clock_system();
     db->retention_ms = options->retention_ms;
     db->future_ms_max = options->future_ms_max;
+    db->out_of_order_ms = options->out_of_order_ms == 0 ? OUT_OF_ORDER_DEFAULT
+                          : options->out_of_order_ms == TSDB_OUT_OF_ORDER_NONE
+                              ? 0
+                              : options->out_of_order_ms;
     db->space_reserve_bytes =
         options->space_reserve_bytes != 0 ? options->space_reserve_bytes : SPACE_RESERVE_DEFAULT;
     db->pending_bytes_max =
@@ -166,11 +171,13 @@ static bool open_files(struct tsdb *db, const struct tsdb_options *options, stru
     }
     head_init(&db->head, block_ms,
               options->series_max != 0 ? options->series_max : SERIES_MAX_DEFAULT);
+    side_init(&db->side, block_ms);
     return metadata_load(db, err) && recover(db, err) && rollup_load(db, err);
 }
 
 static bool check_options(const struct tsdb_options *options, struct err *err) {
-    if (options->retention_ms < 0 || options->block_ms < 0 || options->future_ms_max < 0) {
+    if (options->retention_ms < 0 || options->block_ms < 0 || options->future_ms_max < 0 ||
+        options->out_of_order_ms < TSDB_OUT_OF_ORDER_NONE) {
         return err_set(err, ERR_INVALID, "a negative duration among the store's options");
     }
     int64_t finer_ms = 0;
@@ -224,6 +231,7 @@ void tsdb_close(struct tsdb *db) {
     store_thread_stop(db);
     committer_stop(db);
     head_finish(&db->head);
+    side_finish(&db->side);
     metadata_finish(&db->metadata);
     alias_finish(db);
     u64map_finish(&db->left_ids);

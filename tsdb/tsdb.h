@@ -8,7 +8,8 @@
  *   1. A commit reported as done is on disk (fsynced): samples and table changes, all or nothing
  *      towards a crash, in one step towards readers.
  *   2. No sample is visible to a querier before it is durable (the caller's own overlay excepted).
- *   3. Within a series time ascends; a sample that repeats (time, value) is a no-op.
+ *   3. A series has one sample per time; a sample that repeats (time, value) is a no-op, wherever
+ *      the first one is. Samples may come out of order within out_of_order_ms.
  *   4. One process per data directory; a second one is refused naming the holder.
  *
  * Time is int64 Unix milliseconds; ranges are inclusive on both ends. Values keep every bit
@@ -37,16 +38,21 @@ struct tsdb_rollup {
 #define TSDB_ROLLUPS_MAX              4
 #define TSDB_ROLLUP_RESOLUTION_MS_MIN INT64_C(60000)
 
+#define TSDB_OUT_OF_ORDER_NONE INT64_C(-1) /* every older sample is refused */
+#define TSDB_OUT_OF_ORDER_ANY  INT64_MAX
+
 struct tsdb_options {
     const char *path;                /* data directory, created (0750) when missing */
     const struct clock *clock;       /* retention, future bound; NULL = clock_system() */
     struct metric_registry *metrics; /* NULL = none */
     int64_t retention_ms;            /* older data is dropped; 0 = keep for ever */
     int64_t future_ms_max;           /* samples further ahead of the clock are refused; 0 = none */
-    uint64_t series_max;             /* active series; 0 = 10,000,000 */
-    uint64_t space_reserve_bytes;    /* less free disk: ingest gets ERR_NO_SPACE; 0 = 64 MiB */
-    uint64_t pending_bytes_max;      /* uncommitted batches before ERR_THROTTLED; 0 = 64 MiB */
-    int64_t block_ms;                /* width of a head/segment window; 0 = 2 h */
+    int64_t out_of_order_ms; /* how much older than the newest of its series a sample may be; 0 =
+                                1 h, TSDB_OUT_OF_ORDER_NONE, TSDB_OUT_OF_ORDER_ANY */
+    uint64_t series_max;     /* active series; 0 = 10,000,000 */
+    uint64_t space_reserve_bytes; /* less free disk: ingest gets ERR_NO_SPACE; 0 = 64 MiB */
+    uint64_t pending_bytes_max;   /* uncommitted batches before ERR_THROTTLED; 0 = 64 MiB */
+    int64_t block_ms;             /* width of a head/segment window; 0 = 2 h */
     struct tsdb_rollup rollups[TSDB_ROLLUPS_MAX]; /* finest first */
     size_t rollup_count;
     bool is_read_only; /* for offline tools: no lock taken, no recovery written */
@@ -77,7 +83,7 @@ enum tsdb_outcome {
     TSDB_ACCEPTED,
     TSDB_DUPLICATE,    /* same time, same value bits: nothing to do, counts as written */
     TSDB_CONFLICT,     /* same time, other value */
-    TSDB_OUT_OF_ORDER, /* older than the newest of the series (and than the allowed window) */
+    TSDB_OUT_OF_ORDER, /* more than out_of_order_ms older than the newest of the series */
     TSDB_TOO_OLD,      /* before the retention */
     TSDB_TOO_NEW,      /* beyond future_ms_max */
     TSDB_OUTCOME_COUNT,
@@ -85,7 +91,8 @@ enum tsdb_outcome {
 
 const char *tsdb_outcome_to_string(enum tsdb_outcome outcome); /* "out of order sample" … */
 
-/* ERR_THROTTLED (pending_bytes_max), ERR_NO_SPACE, ERR_IO (latched), ERR_UNAVAILABLE (closing). */
+/* ERR_THROTTLED (pending_bytes_max, too many out-of-order samples unsealed), ERR_NO_SPACE, ERR_IO
+ * (latched), ERR_UNAVAILABLE (closing). */
 WARN_UNUSED bool tsdb_batch_begin(struct tsdb *db,
                                   enum tsdb_class cls,
                                   struct tsdb_batch **ret,

@@ -207,17 +207,16 @@ static int put_slice(void *ctx, struct store *store, MDB_txn *txn) {
     return rc;
 }
 
-/* The head need no longer answer for these rows. */
-static void release_head(struct indexing *indexing) {
-    struct head *head = &indexing->db->head;
-    int64_t t_after_ms = i64_floor_div(INT64_MAX, head->block_ms) <= indexing->window
+/* Every sealed row before end_window is covered: the head need no longer answer for them. */
+static void release_head(struct tsdb *db, int64_t end_window) {
+    struct head *head = &db->head;
+    int64_t t_after_ms = i64_floor_div(INT64_MAX, head->block_ms) < end_window
                              ? INT64_MAX
-                             : (indexing->window + 1) * head->block_ms;
-    struct idset ids = { .ids = indexing->ids, .count = indexing->id_count };
+                             : end_window * head->block_ms;
     for (uint32_t handle = 1; handle < head->handle_end; handle++) {
         pthread_rwlock_rdlock(&head->index_lock);
         struct series *series = head_at(head, handle);
-        if (series != NULL && idset_contains(&ids, series->id)) {
+        if (series != NULL) {
             head_cover(head, handle, series, t_after_ms);
         }
         pthread_rwlock_unlock(&head->index_lock);
@@ -231,7 +230,6 @@ static bool index_round(struct indexing *indexing, struct err *err) {
         }
         indexing->next = indexing->slice_end;
     } while (indexing->next < indexing->posting_count);
-    release_head(indexing);
     return true;
 }
 
@@ -239,12 +237,18 @@ bool window_index_all(struct tsdb *db, int64_t end_window, struct err *err) {
     struct indexing indexing = { .db = db };
     arena_init(&indexing.arena, SIZE_MAX);
     bool ok;
+    bool has_covered = db->has_uncovered;
     do {
         ok = load_round(&indexing, end_window, err);
         if (ok && indexing.id_count > 0) {
             ok = index_round(&indexing, err);
+            has_covered = true;
         }
     } while (ok && indexing.id_count > 0);
+    if (ok && has_covered) {
+        release_head(db, end_window);
+        db->has_uncovered = false;
+    }
     mem_free(indexing.ids);
     mem_free(indexing.postings);
     arena_finish(&indexing.arena);

@@ -226,8 +226,8 @@ static void test_out_of_order_names_the_series_and_its_offset(void **state) {
     post(f, &body);
     put_label(&body, STR("__name__"), STR("a"));
     put_label(&body, STR("job"), STR("j"));
-    add_sample(&body, T0 - 9000, 1);
-    add_sample(&body, T0 - 8000, 1);
+    add_sample(&body, T0 - 2 * 3600000, 1);
+    add_sample(&body, T0 - 3601001, 1);
     add_sample(&body, T0, 2);
     end_series(&body);
     post(f, &body);

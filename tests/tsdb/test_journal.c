@@ -54,6 +54,7 @@ struct digest {
     uint64_t records;
     uint64_t definitions;
     uint64_t samples;
+    uint64_t late;
     uint64_t hash;
 };
 
@@ -91,11 +92,18 @@ static bool see_sample(void *ctx, uint64_t id, struct sample sample, struct err 
     return true;
 }
 
+static bool see_late(void *ctx, uint64_t id, struct sample sample, struct err *err) {
+    struct digest *digest = ctx;
+    digest->late++;
+    return see_sample(ctx, ~id, sample, err);
+}
+
 static struct journal_visitor visitor_of(struct digest *digest) {
     return (struct journal_visitor){
         .record = see_record,
         .definition = see_definition,
         .sample = see_sample,
+        .late = see_late,
         .ctx = digest,
     };
 }
@@ -135,6 +143,12 @@ static struct str fill_record(struct journal_record *record,
         struct sample sample = { .t_ms = (int64_t)next_random(seed), .value = random_value(seed) };
         journal_add_sample(record, id, sample);
         see_sample(want, id, sample, NULL);
+    }
+    for (size_t i = 0; samples % 3 == 0 && i < samples / 2; i++) {
+        struct sample sample = { .t_ms = (int64_t)next_random(seed), .value = random_value(seed) };
+        uint64_t id = 1 + next_random(seed) % 1000;
+        journal_add_late(record, id, sample);
+        see_late(want, id, sample, NULL);
     }
     buf_finish(&encoded);
     arena_finish(&arena);
@@ -274,12 +288,45 @@ static void hostile_bodies(void **state) {
     journal_record_finish(&record);
 }
 
+/* Nothing but samples out of order, and these cut at every byte. */
+static void late_samples(void **state) {
+    struct err err = ERR_INIT;
+    struct digest got = { 0 };
+    struct digest want = { 0 };
+    struct journal_visitor visitor = visitor_of(&got);
+    struct journal_record record;
+    journal_record_init(&record);
+    assert_true(journal_record_is_empty(&record));
+    see_record(&want, 5, 77, NULL);
+    for (uint64_t i = 0; i < 20; i++) {
+        struct sample sample = { .t_ms = INT64_MAX - (int64_t)(i * i), .value = (double)i / 2 };
+        journal_add_late(&record, 100 - i, sample);
+        see_late(&want, 100 - i, sample, NULL);
+    }
+    assert_false(journal_record_is_empty(&record));
+    struct str body = journal_seal_record(&record, 77);
+    assert_true(journal_parse(body, 5, &visitor, &err));
+    assert_memory_equal(&got, &want, sizeof(got));
+    size_t cut_max = body.len;
+    for (size_t cut = 0; cut < cut_max; cut++) {
+        char *copy = malloc(cut + 1);
+        memcpy(copy, body.ptr, cut);
+        got = (struct digest){ 0 };
+        /* Before their number stands what is a whole record without them. */
+        bool is_parsed = journal_parse(str_n(copy, cut), 5, &visitor, &err);
+        assert_true(!is_parsed || got.late == 0);
+        free(copy);
+    }
+    journal_record_finish(&record);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(round_trip, setup, teardown),
         cmocka_unit_test_setup_teardown(trimming, setup, teardown),
         cmocka_unit_test_setup_teardown(damaged_parts, setup, teardown),
         cmocka_unit_test(hostile_bodies),
+        cmocka_unit_test(late_samples),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -84,7 +84,11 @@ static void verdicts(void **state) {
         { T0, 2, TSDB_CONFLICT },
         { T0 - 10 * HOUR_MS, 1, TSDB_DUPLICATE },
         { T0 - 10 * HOUR_MS, 3, TSDB_CONFLICT },
-        { T0 - 1, 1, TSDB_OUT_OF_ORDER },
+        { T0 - 1, 1, TSDB_ACCEPTED },
+        { T0 - 1, 1, TSDB_DUPLICATE },
+        { T0 - 1, 2, TSDB_CONFLICT },
+        { T0 - HOUR_MS, 1, TSDB_ACCEPTED },
+        { T0 - HOUR_MS - 1, 1, TSDB_OUT_OF_ORDER },
         { T0 + 10 * MINUTE_MS, 1, TSDB_ACCEPTED },
         { T0 + 10 * MINUTE_MS + 1, 1, TSDB_TOO_NEW },
         { INT64_MAX, 1, TSDB_TOO_NEW },
@@ -122,7 +126,7 @@ static void mixed_batch(void **state) {
     tsdb_batch_append(batch, b, 10, 1);
     tsdb_batch_append(batch, a, 10, 1);
     tsdb_batch_append(batch, a, 10, 2);
-    tsdb_batch_append(batch, a, 5, 2);
+    tsdb_batch_append(batch, a, -2 * HOUR_MS, 2);
     tsdb_batch_append(batch, a, 20, 2);
     assert_int_equal(tsdb_batch_sample_count(batch), 6);
     struct seen seen = { 0 };

@@ -1,0 +1,453 @@
+/*
+ * Goal: a store that takes samples out of order gives every one of them the right verdict and shows
+ * each reader exactly what was stored when it began, through sealing, indexing, restarts and
+ * crashes; nothing is lost and nothing counted twice. Method: random histories over some series
+ * against a naive model (seeds printed), and the named cases one by one.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "tests/tsdb/fixture.h"
+#include "tsdb/db.h"
+#include "tsdb/window.h"
+
+#define BLOCK_MS     (10 * MINUTE_MS)
+#define SERIES_COUNT 12
+#define TICK_MS      5000
+#define TICKS        1500 /* about two hours: a dozen windows */
+#define QUERIERS     3
+
+static uint64_t next_random(uint64_t *state) {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    return *state;
+}
+
+/* ---- the model: per series and tick a value or nothing ---- */
+
+struct model {
+    bool has[SERIES_COUNT][TICKS];
+    double values[SERIES_COUNT][TICKS];
+    int newest[SERIES_COUNT]; /* tick; -1 = none */
+    size_t count;
+};
+
+struct open_querier {
+    struct tsdb_querier *querier; /* NULL = none */
+    struct model *seen;
+};
+
+struct world {
+    struct fixture f;
+    uint64_t seed;
+    int64_t window_ms; /* as the store has it; INT64_MAX = any, 0 = none */
+    struct model model;
+    series_ref_t refs[SERIES_COUNT];
+    struct open_querier queriers[QUERIERS];
+    size_t late_count;
+};
+
+static int64_t time_of(int tick) {
+    return FIXTURE_NOW_MS + (int64_t)tick * TICK_MS;
+}
+
+static enum tsdb_outcome model_put(struct world *w, int series, int tick, double value) {
+    struct model *model = &w->model;
+    int newest = model->newest[series];
+    if (model->has[series][tick]) {
+        return double_bits(model->values[series][tick]) == double_bits(value) ? TSDB_DUPLICATE
+                                                                              : TSDB_CONFLICT;
+    }
+    if (tick < newest && (w->window_ms == 0 || (int64_t)(newest - tick) * TICK_MS > w->window_ms)) {
+        return TSDB_OUT_OF_ORDER;
+    }
+    w->late_count += tick < newest;
+    model->has[series][tick] = true;
+    model->values[series][tick] = value;
+    model->newest[series] = tick > newest ? tick : newest;
+    model->count++;
+    return TSDB_ACCEPTED;
+}
+
+/* ---- writing ---- */
+
+static void get_refs(struct world *w) {
+    for (int s = 0; s < SERIES_COUNT; s++) {
+        char number[16];
+        snprintf(number, sizeof(number), "%02d", s);
+        w->refs[s] = make_series(&w->f, "m", PAIRS("s", number));
+    }
+}
+
+static int pick_tick(struct world *w, int series) {
+    int newest = w->model.newest[series];
+    switch (next_random(&w->seed) % 6) {
+    case 0: return (int)(next_random(&w->seed) % TICKS);
+    case 1:
+    case 2: {
+        int back = (int)(next_random(&w->seed) % 150);
+        return newest > back ? newest - back : 0;
+    }
+    default: {
+        int next = newest + 1 + (int)(next_random(&w->seed) % 3);
+        return next < TICKS ? next : newest;
+    }
+    }
+}
+
+static double pick_value(struct world *w, int series, int tick) {
+    bool is_repeat = next_random(&w->seed) % 8 != 0 && w->model.has[series][tick];
+    if (is_repeat) {
+        return w->model.values[series][tick];
+    }
+    return (double)(next_random(&w->seed) % 1000) / 8;
+}
+
+struct expected {
+    uint8_t outcomes[300];
+    size_t count;
+    bool is_right;
+};
+
+static void compare_outcomes(void *ctx, const struct tsdb_commit_result *result) {
+    struct expected *expected = ctx;
+    expected->is_right = result->is_durable && result->sample_count == expected->count &&
+                         memcmp(result->outcomes, expected->outcomes, expected->count) == 0;
+}
+
+static void write_batch(struct world *w) {
+    struct err err = ERR_INIT;
+    struct tsdb_batch *batch;
+    struct expected expected = { .count =
+                                     1 + next_random(&w->seed) % ARRAY_LEN(expected.outcomes) };
+    assert_true(tsdb_batch_begin(w->f.db, TSDB_INGEST, &batch, &err));
+    int focus = (int)(next_random(&w->seed) % SERIES_COUNT);
+    for (size_t i = 0; i < expected.count; i++) {
+        int series =
+            next_random(&w->seed) % 2 == 0 ? focus : (int)(next_random(&w->seed) % SERIES_COUNT);
+        int tick = pick_tick(w, series);
+        double value = pick_value(w, series, tick < 0 ? 0 : tick);
+        tick = tick < 0 ? 0 : tick;
+        tsdb_batch_append(batch, w->refs[series], time_of(tick), value);
+        expected.outcomes[i] = (uint8_t)model_put(w, series, tick, value);
+    }
+    tsdb_commit(batch, compare_outcomes, &expected);
+    assert_true(tsdb_batch_begin(w->f.db, TSDB_INGEST, &batch, &err));
+    assert_true(tsdb_commit_blocking(batch, NULL, &err)); /* the one before is through */
+    assert_true(expected.is_right);
+}
+
+/* ---- reading ---- */
+
+static void check_series(const struct model *model,
+                         int series,
+                         int first,
+                         int last,
+                         const struct tsdb_column *column) {
+    size_t at = 0;
+    for (int tick = first; tick <= last; tick++) {
+        if (!model->has[series][tick]) {
+            continue;
+        }
+        assert_true(at < column->count);
+        assert_int_equal(column->t_ms[at], time_of(tick));
+        assert_int_equal(double_bits(column->values[at]), double_bits(model->values[series][tick]));
+        at++;
+    }
+    assert_int_equal(at, column->count);
+}
+
+static bool has_in_range(const struct model *model, int series, int first, int last) {
+    for (int tick = first; tick <= last; tick++) {
+        if (model->has[series][tick]) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void check_querier(struct world *w,
+                          struct tsdb_querier *querier,
+                          const struct model *model,
+                          int first,
+                          int last) {
+    struct err err = ERR_INIT;
+    struct matcher matcher = make_matcher(MATCH_EQ, "__name__", "m");
+    struct tsdb_series_view *views;
+    size_t count;
+    bool is_listed[SERIES_COUNT] = { false };
+    assert_true(tsdb_select(querier, &matcher, 1, &w->f.arena, &views, &count, &err));
+    struct tsdb_column column = { 0 };
+    for (size_t i = 0; i < count; i++) {
+        uint64_t series = 0;
+        assert_true(str_parse_u64(labels_get(views[i].labels, STR("s")), &series));
+        is_listed[series] = true;
+        if (!tsdb_read(querier, views[i].id, time_of(first), time_of(last), &column, &err)) {
+            fail_msg("tsdb_read: %s", err.msg);
+        }
+        check_series(model, (int)series, first, last, &column);
+    }
+    for (int s = 0; s < SERIES_COUNT; s++) {
+        assert_true(is_listed[s] || !has_in_range(model, s, first, last));
+    }
+    tsdb_column_finish(&column);
+    matcher_finish(&matcher);
+}
+
+static void check_all(struct world *w) {
+    struct tsdb_querier *querier = open_querier(&w->f, INT64_MIN, INT64_MAX);
+    check_querier(w, querier, &w->model, 0, TICKS - 1);
+    tsdb_querier_close(querier);
+}
+
+static void check_range(struct world *w) {
+    int first = (int)(next_random(&w->seed) % TICKS);
+    int last = first + (int)(next_random(&w->seed) % 300);
+    last = last < TICKS ? last : TICKS - 1;
+    struct tsdb_querier *querier = open_querier(&w->f, time_of(first), time_of(last));
+    check_querier(w, querier, &w->model, first, last);
+    tsdb_querier_close(querier);
+}
+
+/* An open querier goes on seeing what it saw at first. */
+static void turn_querier(struct world *w) {
+    struct open_querier *slot = &w->queriers[next_random(&w->seed) % QUERIERS];
+    if (slot->querier == NULL) {
+        slot->querier = open_querier(&w->f, INT64_MIN, INT64_MAX);
+        slot->seen = test_malloc(sizeof(*slot->seen));
+        memcpy(slot->seen, &w->model, sizeof(*slot->seen));
+        return;
+    }
+    check_querier(w, slot->querier, slot->seen, 0, TICKS - 1);
+    tsdb_querier_close(slot->querier);
+    test_free(slot->seen);
+    *slot = (struct open_querier){ 0 };
+}
+
+static void close_queriers(struct world *w) {
+    for (size_t i = 0; i < QUERIERS; i++) {
+        if (w->queriers[i].querier != NULL) {
+            check_querier(w, w->queriers[i].querier, w->queriers[i].seen, 0, TICKS - 1);
+            tsdb_querier_close(w->queriers[i].querier);
+            test_free(w->queriers[i].seen);
+            w->queriers[i] = (struct open_querier){ 0 };
+        }
+    }
+}
+
+/* A batch shows its own samples to a querier over it, stored ones first. */
+static void check_overlay(struct world *w) {
+    struct err err = ERR_INIT;
+    struct tsdb_batch *batch;
+    get_refs(w); /* some may have left the head; an overlay goes by refs */
+    assert_true(tsdb_batch_begin(w->f.db, TSDB_STATE, &batch, &err));
+    struct model *both = test_malloc(sizeof(*both));
+    memcpy(both, &w->model, sizeof(*both));
+    for (int i = 0; i < 20; i++) {
+        int series = (int)(next_random(&w->seed) % SERIES_COUNT);
+        int tick = (int)(next_random(&w->seed) % TICKS);
+        double value = (double)i;
+        tsdb_batch_append(batch, w->refs[series], time_of(tick), value);
+        if (!both->has[series][tick]) {
+            both->has[series][tick] = true;
+            both->values[series][tick] = value;
+        }
+    }
+    struct tsdb_querier *querier;
+    assert_true(tsdb_querier_open(w->f.db, INT64_MIN, INT64_MAX, batch, &querier, &err));
+    check_querier(w, querier, both, 0, TICKS - 1);
+    tsdb_querier_close(querier);
+    tsdb_batch_abandon(batch);
+    test_free(both);
+}
+
+/* ---- sealing, restarts, crashes ---- */
+
+static void maintain(struct world *w) {
+    struct err err = ERR_INIT;
+    if (!tsdb_maintain_blocking(w->f.db, &err)) {
+        fail_msg("tsdb_maintain_blocking: %s", err.msg);
+    }
+}
+
+/* Windows up to a random place are finished. */
+static void move_clock(struct world *w) {
+    int64_t to_ms = time_of((int)(next_random(&w->seed) % (TICKS + TICKS / 8)));
+    int64_t now_ms = clock_wall_ms(&w->f.clock.clock);
+    if (to_ms > now_ms) {
+        fake_clock_advance(&w->f.clock, to_ms - now_ms);
+    }
+}
+
+static int put_back_mark(void *ctx, struct store *store, MDB_txn *txn) {
+    struct store_state state;
+    struct err err = ERR_INIT;
+    bool found;
+    assert_true(store_get_state(store, txn, &state, &found, &err));
+    state.applied_lsn = *(const uint64_t *)ctx;
+    return store_put_state(store, txn, &state);
+}
+
+static uint64_t get_mark(struct world *w) {
+    struct store *store = &w->f.db->store;
+    struct store_state state;
+    struct err err = ERR_INIT;
+    bool found;
+    MDB_txn *txn;
+    assert_true(env_read_begin(&store->env, &txn, &err));
+    assert_true(store_get_state(store, txn, &state, &found, &err));
+    env_read_end(&store->env, txn);
+    return state.applied_lsn;
+}
+
+static void copy_file(const char *from, const char *to) {
+    FILE *in = fopen(from, "rb");
+    FILE *out = fopen(to, "wb");
+    assert_true(in != NULL && out != NULL);
+    char *bytes = test_malloc(1 << 20);
+    size_t len;
+    while ((len = fread(bytes, 1, 1 << 20, in)) > 0) {
+        assert_int_equal(fwrite(bytes, 1, len, out), len);
+    }
+    test_free(bytes);
+    fclose(in);
+    assert_int_equal(fclose(out), 0);
+}
+
+/* As if killed after the chunks were sealed and before the journal's mark moved: all of the journal
+ * is there and is replayed over what is sealed. */
+static void crash_after_sealing(struct world *w) {
+    char live[128];
+    char kept[128];
+    struct err err = ERR_INIT;
+    snprintf(live, sizeof(live), "%s/journal/data.mdb", w->f.dir);
+    snprintf(kept, sizeof(kept), "%s/journal.kept", w->f.dir);
+    fixture_reopen(&w->f);
+    uint64_t mark = get_mark(w);
+    copy_file(live, kept); /* nobody writes now */
+    maintain(w);
+    assert_true(store_write(w->f.db, put_back_mark, &mark, "putting back the mark", &err));
+    fixture_close(&w->f);
+    copy_file(kept, live);
+    assert_int_equal(unlink(kept), 0);
+    fixture_open(&w->f);
+}
+
+static uint64_t sealed_count(struct world *w) {
+    struct store *store = &w->f.db->store;
+    struct err err = ERR_INIT;
+    int64_t *windows = NULL;
+    size_t count;
+    uint64_t samples = 0;
+    MDB_txn *txn;
+    assert_true(env_read_begin(&store->env, &txn, &err));
+    assert_true(store_list_windows(store, txn, INT64_MIN, INT64_MAX, &windows, &count, &err));
+    for (size_t i = 0; i < count; i++) {
+        struct store_window stats;
+        bool found;
+        assert_true(store_get_window(store, txn, windows[i], &stats, &found, &err));
+        samples += stats.sample_count;
+    }
+    env_read_end(&store->env, txn);
+    free(windows);
+    return samples;
+}
+
+/* ---- histories ---- */
+
+static void world_init(struct world *w, uint64_t seed, int64_t out_of_order_ms) {
+    memset(w, 0, sizeof(*w));
+    w->seed = seed;
+    w->window_ms = out_of_order_ms == TSDB_OUT_OF_ORDER_NONE ? 0
+                   : out_of_order_ms == 0                    ? HOUR_MS
+                                                             : out_of_order_ms;
+    for (int s = 0; s < SERIES_COUNT; s++) {
+        w->model.newest[s] = -1;
+    }
+    fixture_init(&w->f);
+    w->f.options.block_ms = BLOCK_MS;
+    w->f.options.out_of_order_ms = out_of_order_ms;
+    fixture_open(&w->f);
+    get_refs(w);
+}
+
+static void reopen(struct world *w, bool is_crash) {
+    close_queriers(w);
+    if (is_crash) {
+        crash_after_sealing(w);
+    } else {
+        fixture_reopen(&w->f);
+    }
+    arena_reset(&w->f.arena);
+    get_refs(w);
+}
+
+static void step(struct world *w) {
+    switch (next_random(&w->seed) % 24) {
+    case 0: check_all(w); break;
+    case 1:
+    case 2: check_range(w); break;
+    case 3:
+    case 4:
+    case 5: turn_querier(w); break;
+    case 6: check_overlay(w); break;
+    case 7: move_clock(w); break;
+    case 8:
+    case 9:
+    case 10: maintain(w); break;
+    case 11: reopen(w, false); break;
+    case 12: reopen(w, true); break;
+    default: write_batch(w); break;
+    }
+}
+
+static void run_history(uint64_t seed, int64_t out_of_order_ms, int steps) {
+    struct world *w = test_malloc(sizeof(*w));
+    world_init(w, seed, out_of_order_ms);
+    for (int i = 0; i < steps; i++) {
+        step(w);
+    }
+    close_queriers(w);
+    check_all(w);
+    /* Seal all there is: every sample is counted once. */
+    int64_t left_ms = time_of(TICKS) + HOUR_MS - clock_wall_ms(&w->f.clock.clock);
+    fake_clock_advance(&w->f.clock, left_ms > 0 ? left_ms : 0);
+    maintain(w);
+    assert_int_equal(w->f.db->side.sample_count, 0);
+    assert_int_equal(w->f.db->side.series_count, 0);
+    assert_int_equal(w->f.db->side.bytes, 0);
+    assert_int_equal(sealed_count(w), w->model.count);
+    check_all(w);
+    assert_true(w->late_count > 0 || w->window_ms == 0);
+    fixture_finish(&w->f);
+    test_free(w);
+}
+
+static void random_histories(void **state) {
+    static const int64_t windows_ms[] = { 0, TSDB_OUT_OF_ORDER_ANY, TSDB_OUT_OF_ORDER_NONE,
+                                          5 * MINUTE_MS };
+    const char *seed_text = getenv("TOCSIN_SEED");
+    const char *rounds_text = getenv("TOCSIN_ROUNDS");
+    uint64_t seed = 20;
+    uint64_t rounds = 12;
+    if (seed_text != NULL) {
+        assert_true(str_parse_u64(str_from(seed_text), &seed));
+        rounds = 1;
+    }
+    if (rounds_text != NULL) {
+        assert_true(str_parse_u64(str_from(rounds_text), &rounds));
+    }
+    for (uint64_t i = 0; i < rounds; i++, seed++) {
+        printf("# TOCSIN_SEED=%llu\n", (unsigned long long)seed);
+        run_history(seed * UINT64_C(0x9e3779b97f4a7c15) | 1, windows_ms[seed % 4], 150);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(random_histories),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

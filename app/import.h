@@ -10,7 +10,6 @@
 
 #include "app/tool.h"
 #include "base/http.h"
-#include "ingest/ingest.h"
 
 #define IMPORT_REASONS_MAX 16
 

@@ -33,7 +33,8 @@ static const struct verb verbs[] = {
     { "tsdb", "dump", verb_tsdb_dump, "[--match=S]... [--min-time=T] [--max-time=T] [--bits] [DIR]",
       "Print every sample of a data directory, one per line." },
     { "tsdb", "export", verb_tsdb_export,
-      "[--format=openmetrics|jsonl] [-o FILE] [--match=S]... [--min-time=T] [--max-time=T] [DIR]",
+      "[--format=openmetrics|jsonl] [-o FILE] [--match=S]... [--min-time=T] [--max-time=T] [DIR]\n"
+      "        or --url=URL --format=jsonl --min-time=T [the same flags]",
       "Write samples as OpenMetrics text or as VictoriaMetrics' lines of JSON." },
     { "tsdb", "import", verb_tsdb_import,
       "[--format=openmetrics|text|jsonl] [--url=URL] FILE|- [DIR]\n"

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/string_list.h"
+#include "ingest/ingest.h"
 #include "tsdb/tsdb.h"
 
 /* ---- flags ---- */
@@ -85,6 +86,14 @@ WARN_UNUSED bool tool_visit(struct tsdb *db,
                             tool_samples_fn visit,
                             void *ctx,
                             struct err *err);
+
+/* The samples of another server over its remote read endpoint. range->t_min_ms is needed (else
+ * ERR_INVALID); t_max_ms defaults to now. See ingest_read_remote. */
+WARN_UNUSED bool tool_read_remote(const char *url,
+                                  const struct tool_range *range,
+                                  ingest_rows_fn take,
+                                  void *ctx,
+                                  struct err *err);
 
 /* ---- output ---- */
 

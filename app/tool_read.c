@@ -148,3 +148,49 @@ bool tool_visit(struct tsdb *db,
     arena_finish(&selection.arena);
     return is_ok;
 }
+
+/* ---- another server ---- */
+
+static bool read_selector(struct ingest_remote *from,
+                          struct str selector,
+                          ingest_rows_fn take,
+                          void *ctx,
+                          struct err *err) {
+    struct matcher *matchers = NULL;
+    size_t count = 0;
+    if (!promql_parse_selector(selector, &matchers, &count, err)) {
+        return err_wrap(err, "--match '%.*s'", STR_FMT(selector));
+    }
+    from->matchers = matchers;
+    from->matcher_count = count;
+    bool is_ok = ingest_read_remote(from, take, ctx, err);
+    for (size_t i = 0; i < count; i++) {
+        matcher_finish(&matchers[i]);
+    }
+    mem_free(matchers);
+    return is_ok;
+}
+
+bool tool_read_remote(const char *url,
+                      const struct tool_range *range,
+                      ingest_rows_fn take,
+                      void *ctx,
+                      struct err *err) {
+    struct ingest_remote from = {
+        .url = url,
+        .t_min_ms = range->t_min_ms,
+        .t_max_ms = range->t_max_ms == INT64_MAX ? clock_wall_ms(clock_system()) : range->t_max_ms,
+    };
+    if (range->t_min_ms == INT64_MIN) {
+        return err_set(err, ERR_INVALID, "reading another server needs --min-time");
+    }
+    if (range->match.count == 0) {
+        return read_selector(&from, STR("{__name__!=\"\"}"), take, ctx, err);
+    }
+    for (size_t i = 0; i < range->match.count; i++) {
+        if (!read_selector(&from, str_from(range->match.items[i]), take, ctx, err)) {
+            return false;
+        }
+    }
+    return true;
+}

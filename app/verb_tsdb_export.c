@@ -12,6 +12,7 @@ struct export_args {
     struct tool_range range;
     struct str format;
     struct str output;
+    struct str url; /* empty: from a directory */
 };
 
 struct export {
@@ -131,24 +132,19 @@ static bool export_openmetrics(void *ctx,
 
 /* ---- lines of JSON ---- */
 
-static bool export_jsonl(void *ctx,
-                         struct labels labels,
-                         bool is_first,
-                         const struct tsdb_column *samples,
-                         struct err *err) {
+static bool export_rows(void *ctx, const struct ingest_rows *rows, struct err *err) {
     struct export *export = ctx;
-    export->series_count += is_first;
-    export->sample_count += samples->count;
-    for (size_t done = 0; done < samples->count;) {
-        size_t left = samples->count - done;
-        struct ingest_rows rows = {
-            .labels = labels,
-            .t_ms = samples->t_ms + done,
-            .values = samples->values + done,
+    export->sample_count += rows->count;
+    for (size_t done = 0; done < rows->count;) {
+        size_t left = rows->count - done;
+        struct ingest_rows piece = {
+            .labels = rows->labels,
+            .t_ms = rows->t_ms + done,
+            .values = rows->values + done,
             .count = left < JSONL_SAMPLES_MAX ? left : JSONL_SAMPLES_MAX,
         };
-        ingest_put_jsonl(&rows, &export->out.text);
-        done += rows.count;
+        ingest_put_jsonl(&piece, &export->out.text);
+        done += piece.count;
         if (!tool_out_flush(&export->out, err)) {
             return false;
         }
@@ -156,11 +152,29 @@ static bool export_jsonl(void *ctx,
     return true;
 }
 
+static bool export_jsonl(void *ctx,
+                         struct labels labels,
+                         bool is_first,
+                         const struct tsdb_column *samples,
+                         struct err *err) {
+    struct export *export = ctx;
+    export->series_count += is_first;
+    struct ingest_rows rows = {
+        .labels = labels,
+        .t_ms = samples->t_ms,
+        .values = samples->values,
+        .count = samples->count,
+    };
+    return export_rows(export, &rows, err);
+}
+
 /* ---- the verb ---- */
 
 static void report(const struct export *export) {
-    fprintf(stderr, "%llu series, %llu samples\n", (unsigned long long)export->series_count,
-            (unsigned long long)export->sample_count);
+    if (export->db != NULL) {
+        fprintf(stderr, "%llu series, ", (unsigned long long)export->series_count);
+    }
+    fprintf(stderr, "%llu samples\n", (unsigned long long)export->sample_count);
     if (export->stale_count > 0) {
         fprintf(stderr, "%llu stale markers left out: OpenMetrics cannot say them (jsonl can)\n",
                 (unsigned long long)export->stale_count);
@@ -171,18 +185,70 @@ static void report(const struct export *export) {
     }
 }
 
-static bool run(struct export *export,
-                const struct export_args *args,
-                struct str dir,
-                struct err *err) {
+static bool export_url(struct export *export, const struct export_args *args, struct err *err) {
+    CLEANUP(buf_finish) struct buf url;
+    buf_init(&url, 8192);
+    buf_str(&url, args->url);
+    while (url.len > 0 && url.ptr[url.len - 1] == '/') {
+        url.ptr[--url.len] = '\0';
+    }
+    buf_cstr(&url, "/api/v1/read");
+    return tool_read_remote(url.ptr, &args->range, export_rows, export, err);
+}
+
+static bool export_dir(struct export *export,
+                       const struct export_args *args,
+                       struct str dir,
+                       struct err *err) {
     bool is_jsonl = str_eq_c(args->format, "jsonl");
-    if (!tool_out_open(&export->out, args->output, err) || !tool_open(dir, &export->db, err) ||
+    if (!tool_open(dir, &export->db, err) ||
         !tool_visit(export->db, &args->range, is_jsonl ? export_jsonl : export_openmetrics, export,
                     err)) {
         return false;
     }
     buf_cstr(&export->out.text, is_jsonl ? "" : "# EOF\n");
-    return tool_out_commit(&export->out, err);
+    return true;
+}
+
+static bool run(struct export *export,
+                const struct export_args *args,
+                struct str dir,
+                struct err *err) {
+    return tool_out_open(&export->out, args->output, err) &&
+           (args->url.len > 0 ? export_url(export, args, err)
+                              : export_dir(export, args, dir, err)) &&
+           tool_out_commit(&export->out, err);
+}
+
+/* What the flags say together; a message otherwise. */
+static const char *contradiction(const struct export_args *args, size_t operand_count) {
+    bool is_jsonl = str_eq_c(args->format, "jsonl");
+    if (!is_jsonl && !str_eq_c(args->format, "openmetrics")) {
+        return "--format is openmetrics or jsonl";
+    }
+    if (args->url.len > 0 && operand_count > 0) {
+        return "either --url or a DIR";
+    }
+    if (args->url.len > 0 && !is_jsonl) {
+        return "a server hands out its samples by time: --url needs --format=jsonl";
+    }
+    return NULL;
+}
+
+static int export(const struct export_args *args, struct str dir) {
+    struct export export = { 0 };
+    struct err err = ERR_INIT;
+    buf_init(&export.series, SIZE_MAX);
+    buf_init(&export.name, SIZE_MAX);
+    bool is_ok = run(&export, args, dir, &err);
+    if (is_ok) {
+        report(&export);
+    }
+    tsdb_close(export.db);
+    tool_out_finish(&export.out);
+    buf_finish(&export.series);
+    buf_finish(&export.name);
+    return is_ok ? EXIT_FINE : tool_fail(&err);
 }
 
 int verb_tsdb_export(int argc, char *const *argv) {
@@ -190,6 +256,7 @@ int verb_tsdb_export(int argc, char *const *argv) {
         { "--format", TOOL_TEXT, offsetof(struct export_args, format) },
         { "--output", TOOL_TEXT, offsetof(struct export_args, output) },
         { "-o", TOOL_TEXT, offsetof(struct export_args, output) },
+        { "--url", TOOL_TEXT, offsetof(struct export_args, url) },
         { "--match", TOOL_LIST, offsetof(struct export_args, range.match) },
         { "--min-time", TOOL_TIME, offsetof(struct export_args, range.t_min_ms) },
         { "--max-time", TOOL_TIME, offsetof(struct export_args, range.t_max_ms) },
@@ -199,29 +266,16 @@ int verb_tsdb_export(int argc, char *const *argv) {
     struct export_args args = { .range = TOOL_RANGE_INIT, .format = STR("openmetrics") };
     args.range.by_name = true;
     struct str dir = TOOL_DIR_DEFAULT;
-    struct err err = ERR_INIT;
+    size_t operand_count = 0;
     int code = EXIT_USAGE;
-    if (!tool_parse(&usage, argc, argv, &args, &dir, NULL)) {
-        goto done;
+    if (tool_parse(&usage, argc, argv, &args, &dir, &operand_count)) {
+        const char *fault = contradiction(&args, operand_count);
+        if (fault != NULL) {
+            fprintf(stderr, "tocsin tsdb export: %s\n", fault);
+        } else {
+            code = export(&args, dir);
+        }
     }
-    if (!str_eq_c(args.format, "openmetrics") && !str_eq_c(args.format, "jsonl")) {
-        fprintf(stderr, "tocsin tsdb export: --format is openmetrics or jsonl, not \"%.*s\"\n",
-                STR_FMT(args.format));
-        goto done;
-    }
-    struct export export = { 0 };
-    buf_init(&export.series, SIZE_MAX);
-    buf_init(&export.name, SIZE_MAX);
-    bool is_ok = run(&export, &args, dir, &err);
-    if (is_ok) {
-        report(&export);
-    }
-    code = is_ok ? EXIT_FINE : tool_fail(&err);
-    tsdb_close(export.db);
-    tool_out_finish(&export.out);
-    buf_finish(&export.series);
-    buf_finish(&export.name);
-done:
     string_list_finish(&args.range.match);
     return code;
 }

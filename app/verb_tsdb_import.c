@@ -8,7 +8,6 @@
 
 #include "app/import.h"
 #include "base/mem.h"
-#include "promql/promql.h"
 
 struct import_args {
     struct tool_range range;
@@ -117,47 +116,6 @@ static bool read_file(const struct import_args *args, struct importer *importer,
     return is_ok;
 }
 
-/* ---- another server ---- */
-
-static bool read_selector(const struct import_args *args,
-                          struct str selector,
-                          struct importer *importer,
-                          struct err *err) {
-    struct matcher *matchers = NULL;
-    size_t count = 0;
-    if (!promql_parse_selector(selector, &matchers, &count, err)) {
-        return err_wrap(err, "--match '%.*s'", STR_FMT(selector));
-    }
-    struct ingest_remote from = {
-        .url = args->remote_read.ptr,
-        .matchers = matchers,
-        .matcher_count = count,
-        .t_min_ms = args->range.t_min_ms,
-        .t_max_ms = args->range.t_max_ms,
-    };
-    bool is_ok = ingest_read_remote(&from, importer_take, importer, err);
-    for (size_t i = 0; i < count; i++) {
-        matcher_finish(&matchers[i]);
-    }
-    mem_free(matchers);
-    return is_ok;
-}
-
-static bool read_remote(const struct import_args *args,
-                        struct importer *importer,
-                        struct err *err) {
-    const struct string_list *match = &args->range.match;
-    if (match->count == 0) {
-        return read_selector(args, STR("{__name__!=\"\"}"), importer, err);
-    }
-    for (size_t i = 0; i < match->count; i++) {
-        if (!read_selector(args, str_from(match->items[i]), importer, err)) {
-            return false;
-        }
-    }
-    return true;
-}
-
 /* ---- the verb ---- */
 
 /* Operands: FILE unless another server is read, then DIR unless one is written to. */
@@ -189,9 +147,6 @@ static int run(struct import_args *args) {
     const char *source = !is_file                    ? args->remote_read.ptr
                          : str_eq_c(args->file, "-") ? "stdin"
                                                      : args->file.ptr;
-    if (args->range.t_max_ms == INT64_MAX) {
-        args->range.t_max_ms = clock_wall_ms(clock_system());
-    }
     struct err err = ERR_INIT;
     struct importer importer;
     bool is_open = args->url.len > 0 ? importer_open_url(&importer, source, args->url, &err)
@@ -200,7 +155,8 @@ static int run(struct import_args *args) {
         importer_close(&importer);
         return tool_fail(&err);
     }
-    bool is_read = (is_file ? read_file : read_remote)(args, &importer, &err);
+    bool is_read = is_file ? read_file(args, &importer, &err)
+                           : tool_read_remote(source, &args->range, importer_take, &importer, &err);
     if (!is_read) {
         fprintf(stderr, "tocsin: %s\n", err.msg);
     }

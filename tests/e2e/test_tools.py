@@ -243,6 +243,11 @@ def test_remote_read_import(make_engine, tmp_path):
         ours = tmp_path / "ours"
         tocsin("tsdb", "import", f"--remote-read={url}/api/v1/read", *span, "--match=m", ours)
         assert tocsin("tsdb", "dump", ours).stdout == expected
+        out = tmp_path / "out.jsonl"
+        tocsin("tsdb", "export", f"--url={url}", "--format=jsonl", "-o", out, *span)
+        tocsin("tsdb", "import", "--format=jsonl", out, tmp_path / "again")
+        assert bits(tmp_path / "again") == bits(ours)
+        tocsin("tsdb", "export", f"--url={url}", *span, code=2)
         done = tocsin("tsdb", "import", f"--remote-read={url}/nowhere", *span, ours, code=1)
         assert b"status 404" in done.stderr
     finally:

@@ -15,7 +15,11 @@ bool importer_open_dir(struct importer *importer,
                        struct err *err) {
     *importer = (struct importer){ .source = source };
     char *path = mem_strndup(dir.ptr, dir.len);
-    struct tsdb_options options = { .path = path, .future_ms_max = FUTURE_MS };
+    struct tsdb_options options = {
+        .path = path,
+        .future_ms_max = FUTURE_MS,
+        .out_of_order_ms = TSDB_OUT_OF_ORDER_ANY,
+    };
     bool is_ok = tsdb_open(&options, &importer->db, err);
     mem_free(path);
     return is_ok;

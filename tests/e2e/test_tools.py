@@ -168,7 +168,7 @@ def test_import_names_what_it_refuses(tmp_path):
     assert "7 samples read: 2 written, 0 there before, 5 refused" in said, said
     assert f'3 with labels that are not allowed; the first: {source}:2: label "x"' in said
     assert f"{source}:5: ok" in said and f"{source}:7: ok" in said
-    source.write_text("ok 2 2000\nok x 3000\n")
+    source.write_text("ok 1 1000\nok x 3000\n")
     done = tocsin("tsdb", "import", "--format=text", source, tmp_path / "d", code=1)
     assert f"{source}:2:4: expected a value" in done.stderr.decode()
     assert b"1 there before" in done.stderr
@@ -302,3 +302,30 @@ def test_bench(tmp_path):
     assert told["series"] == 100 and told["samplesIngestedPerSecond"] > 0
     assert not list(tmp_path.iterdir()), "removes what it made"
     assert b"No such file" in tocsin("tsdb", "bench", tmp_path / "none", code=1).stderr
+
+
+def test_import_in_any_order_and_again(tmp_path):
+    """Lines shuffled, killed half way, run again: everything once; a third run writes nothing."""
+    seed = random.randrange(1 << 32)
+    body = page(seed, series=20, samples=6000)
+    lines = body.split(b"\n")[1:-2]
+    random.Random(seed).shuffle(lines)
+    whole = tmp_path / "whole.om"
+    whole.write_bytes(b"\n".join([*lines, b"# EOF", b""]))
+    sorted_page = tmp_path / "sorted.om"
+    sorted_page.write_bytes(body)
+    tocsin("tsdb", "import", sorted_page, tmp_path / "expected")
+    ours = tmp_path / "ours"
+    process = subprocess.Popen([BINARY, "tsdb", "import", "-", str(ours)], stdin=subprocess.PIPE,
+                               stderr=subprocess.PIPE)
+    process.stdin.write(whole.read_bytes())
+    process.stdin.close()
+    wait_for("a commit", lambda: (ours / "journal" / "data.mdb").exists())
+    process.kill()
+    process.wait()
+    done = tocsin("tsdb", "import", whole, ours).stderr.decode()
+    assert " 0 refused" in done, done
+    assert bits(ours) == bits(tmp_path / "expected")
+    done = tocsin("tsdb", "import", whole, ours).stderr.decode()
+    assert "120000 samples read: 0 written, 120000 there before, 0 refused" in done
+    assert bits(ours) == bits(tmp_path / "expected")

@@ -35,8 +35,7 @@ static double make_value(struct rig *rig, int series, double before) {
         double last = isnan(before) ? 0 : before;
         return dice < 10 ? (double)dice : last + (double)(dice % 100) / (series == 3 ? 7 : 1);
     }
-    return series == 4 && dice < 50 ? double_from_bits(NORMAL_NAN_BITS)
-                                    : ((double)dice - 500) / 8;
+    return series == 4 && dice < 50 ? double_from_bits(NORMAL_NAN_BITS) : ((double)dice - 500) / 8;
 }
 
 static void fill(struct rig *rig) {

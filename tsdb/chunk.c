@@ -8,7 +8,7 @@
 
 #include "model/model.h"
 #include "tsdb/bytes.h"
-#include "tsdb/codec_p3.h"
+#include "tsdb/codec_p3_columns.h"
 
 #define LEADING_NONE 0xff
 
@@ -265,6 +265,15 @@ static bool decode_group(const struct chunk_view *chunk,
     return true;
 }
 
+static bool decode_columns(const struct chunk_view *chunk,
+                           const struct p3_bounds *bounds,
+                           int64_t *ret_t_ms,
+                           double *ret_values) {
+    struct p3_group group = { chunk->group_t_ms, chunk->group_neighbour };
+    struct p3_columns_ret ret = { .t_ms = ret_t_ms, .values = ret_values };
+    return p3_columns_decode(chunk->bytes, chunk->len, bounds, &group, &ret);
+}
+
 bool chunk_decode(const struct chunk_view *chunk, int64_t *ret_t_ms, double *ret_values) {
     struct p3_bounds bounds = {
         .count = chunk->count,
@@ -275,6 +284,7 @@ bool chunk_decode(const struct chunk_view *chunk, int64_t *ret_t_ms, double *ret
     case CHUNK_XOR: return decode_xor(chunk->bytes, chunk->len, chunk->count, ret_t_ms, ret_values);
     case CHUNK_P3: return p3_decode(chunk->bytes, chunk->len, &bounds, ret_t_ms, ret_values);
     case CHUNK_P3_GROUP: return decode_group(chunk, &bounds, ret_t_ms, ret_values);
+    case CHUNK_P3_COLUMNS: return decode_columns(chunk, &bounds, ret_t_ms, ret_values);
     default: return false;
     }
 }

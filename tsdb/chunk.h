@@ -15,7 +15,9 @@
 enum chunk_codec {
     CHUNK_XOR = 1, /* on disk: append only */
     CHUNK_P3 = 2,
-    CHUNK_P3_GROUP = 3, /* P3 that leans on columns of other chunks */
+    CHUNK_P3_GROUP = 3,     /* leans on columns of other chunks */
+    CHUNK_P3_HISTOGRAM = 4, /* codec_p3_histogram.h; not for chunk_decode() */
+    CHUNK_P3_COLUMNS = 5,   /* codec_p3_columns.h; chunk_decode() gives times and values */
 };
 
 #define CHUNK_SAMPLES_MAX        120   /* of one under construction */

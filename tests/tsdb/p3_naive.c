@@ -109,7 +109,7 @@ static void read_residuals(struct reader *reader, size_t count, uint64_t *ret) {
     }
 }
 
-static void read_ints(struct reader *reader, size_t count, int64_t *ret) {
+void naive_read_ints(struct reader *reader, size_t count, int64_t *ret) {
     unsigned head = reader_u8(reader);
     unsigned kind = head % 8;
     unsigned shift = head / 8;
@@ -175,7 +175,7 @@ static bool is_whole(double value) {
     return fabs(value) < 9e15 && trunc(value) == value && !(value == 0 && signbit(value));
 }
 
-static void read_values(struct reader *reader, size_t count, const double *neighbour, double *ret) {
+void naive_read_values(struct reader *reader, size_t count, const double *neighbour, double *ret) {
     unsigned head = reader_u8(reader);
     unsigned kind = head / 16 % 8;
     double power = power_of_ten(head % 16);
@@ -192,10 +192,10 @@ static void read_values(struct reader *reader, size_t count, const double *neigh
         return;
     }
     if (kind == 0 || kind == 3 || kind == 4 || kind == 6) {
-        read_ints(reader, count, ints);
+        naive_read_ints(reader, count, ints);
     }
     if (kind == 3) {
-        read_ints(reader, count, ulps);
+        naive_read_ints(reader, count, ulps);
     }
     if (kind == 1) {
         same = double_bits((double)reader_svarint(reader) / power);
@@ -224,7 +224,7 @@ static void read_values(struct reader *reader, size_t count, const double *neigh
     free(ulps);
 }
 
-static void read_times(struct reader *reader, const struct p3_bounds *bounds, int64_t *ret) {
+void naive_read_times(struct reader *reader, const struct p3_bounds *bounds, int64_t *ret) {
     unsigned kind = reader_u8(reader);
     uint64_t first = (uint64_t)bounds->t_min_ms;
     uint64_t span = (uint64_t)bounds->t_max_ms - first;
@@ -235,7 +235,7 @@ static void read_times(struct reader *reader, const struct p3_bounds *bounds, in
     }
     uint64_t step = kind == 1 ? reader_uvarint(reader) : 0;
     if (kind == 1) {
-        read_ints(reader, bounds->count, ret);
+        naive_read_ints(reader, bounds->count, ret);
     }
     for (size_t i = 0; i < bounds->count; i++) {
         if (kind == 0) {
@@ -255,9 +255,9 @@ bool naive_decode(const uint8_t *bytes,
                   int64_t *ret_t_ms,
                   double *ret_values) {
     struct reader reader = reader_init(bytes, len);
-    read_values(&reader, bounds->count, NULL, ret_values);
+    naive_read_values(&reader, bounds->count, NULL, ret_values);
     if (!reader.is_bad) {
-        read_times(&reader, bounds, ret_t_ms);
+        naive_read_times(&reader, bounds, ret_t_ms);
     }
     return !reader.is_bad && reader_left(&reader) == 0;
 }
@@ -268,7 +268,7 @@ bool naive_group_decode(const uint8_t *bytes,
                         const double *neighbour,
                         double *ret_values) {
     struct reader reader = reader_init(bytes, len);
-    read_values(&reader, count, neighbour, ret_values);
+    naive_read_values(&reader, count, neighbour, ret_values);
     return !reader.is_bad && reader_left(&reader) == 0;
 }
 
@@ -376,10 +376,10 @@ static void put_residuals(struct naive_random *random,
     }
 }
 
-static void put_ints(struct naive_random *random,
-                     const int64_t *ints,
-                     size_t count,
-                     struct buf *out) {
+void naive_put_ints(struct naive_random *random,
+                    const int64_t *ints,
+                    size_t count,
+                    struct buf *out) {
     uint64_t all = 0;
     for (size_t i = 1; i < count; i++) {
         all |= (uint64_t)i64_sub(ints[i], ints[i - 1]);
@@ -440,11 +440,11 @@ static bool lean(double value, double neighbour, int64_t *ret) {
     return true;
 }
 
-static void put_values(struct naive_random *random,
-                       const double *values,
-                       size_t count,
-                       const double *neighbour,
-                       struct buf *out) {
+void naive_put_values(struct naive_random *random,
+                      const double *values,
+                      size_t count,
+                      const double *neighbour,
+                      struct buf *out) {
     static const unsigned kinds[] = { 0, 3, 4, 5, 6, 6, 6, 6 };
     unsigned kind = kinds[below(random, neighbour == NULL ? 4 : 8)];
     unsigned exponent = kind < 4 ? (unsigned)below(random, 16) : 0;
@@ -478,10 +478,10 @@ static void put_values(struct naive_random *random,
             buf_le64(out, double_bits(values[i]));
         }
     } else {
-        put_ints(random, ints, count, out);
+        naive_put_ints(random, ints, count, out);
     }
     if (kind == 3) {
-        put_ints(random, ulps, count, out);
+        naive_put_ints(random, ulps, count, out);
     }
     if (run_count > 0) {
         buf_uvarint(out, run_count);
@@ -492,12 +492,10 @@ static void put_values(struct naive_random *random,
     free(ulps);
 }
 
-void naive_encode(struct naive_random *random,
-                  const int64_t *t_ms,
-                  const double *values,
-                  size_t count,
-                  struct buf *out) {
-    put_values(random, values, count, NULL, out);
+void naive_put_times(struct naive_random *random,
+                     const int64_t *t_ms,
+                     size_t count,
+                     struct buf *out) {
     if (below(random, 3) == 0) {
         buf_putc(out, 2);
         for (size_t i = 0; i < count; i++) {
@@ -512,8 +510,17 @@ void naive_encode(struct naive_random *random,
     }
     buf_putc(out, 1);
     buf_uvarint(out, step);
-    put_ints(random, ints, count, out);
+    naive_put_ints(random, ints, count, out);
     free(ints);
+}
+
+void naive_encode(struct naive_random *random,
+                  const int64_t *t_ms,
+                  const double *values,
+                  size_t count,
+                  struct buf *out) {
+    naive_put_values(random, values, count, NULL, out);
+    naive_put_times(random, t_ms, count, out);
 }
 
 void naive_group_encode(struct naive_random *random,
@@ -521,5 +528,5 @@ void naive_group_encode(struct naive_random *random,
                         size_t count,
                         const double *neighbour,
                         struct buf *out) {
-    put_values(random, values, count, neighbour, out);
+    naive_put_values(random, values, count, neighbour, out);
 }

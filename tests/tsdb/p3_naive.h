@@ -34,3 +34,23 @@ bool naive_group_decode(const uint8_t *bytes,
                         size_t count,
                         const double *neighbour,
                         double *ret_values);
+
+/* ---- columns ---- */
+
+void naive_put_ints(struct naive_random *random,
+                    const int64_t *ints,
+                    size_t count,
+                    struct buf *out);
+void naive_put_values(struct naive_random *random,
+                      const double *values,
+                      size_t count,
+                      const double *neighbour,
+                      struct buf *out);
+void naive_put_times(struct naive_random *random,
+                     const int64_t *t_ms,
+                     size_t count,
+                     struct buf *out);
+/* What is malformed sets reader->is_bad. */
+void naive_read_ints(struct reader *reader, size_t count, int64_t *ret);
+void naive_read_values(struct reader *reader, size_t count, const double *neighbour, double *ret);
+void naive_read_times(struct reader *reader, const struct p3_bounds *bounds, int64_t *ret);

@@ -50,6 +50,9 @@ static const struct verb verbs[] = {
     { "restore", NULL, verb_restore, "--into=DATA [--to=T] [--journal=SHIPDIR] [--force] BACKUP|-",
       "Make a data directory from a backup, a tar stream, or the newest fitting one of a directory "
       "of backups." },
+    { "verify", NULL, verb_verify, "[--json] [DIR]",
+      "Check every byte of a data directory or backup (also as `tsdb verify`)." },
+    { "tsdb", "verify", verb_verify, "[--json] [DIR]", "The same." },
     { "version", NULL, verb_version, "", "Print the version." },
     { "help", NULL, verb_help, "", "Print this text." },
 };

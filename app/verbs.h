@@ -27,6 +27,7 @@ int verb_tsdb_import(int argc, char *const *argv);
 int verb_backup(int argc, char *const *argv);
 int verb_backup_ls(int argc, char *const *argv);
 int verb_restore(int argc, char *const *argv);
+int verb_verify(int argc, char *const *argv);
 int verb_version(int argc, char *const *argv);
 int verb_help(int argc, char *const *argv);
 

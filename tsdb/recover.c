@@ -356,6 +356,19 @@ static bool replay(struct recovery *recovery,
 
 /* ---- the whole ---- */
 
+/* Its counts are damaged: its bounds are known all the same. */
+static bool note_window(struct tsdb *db, int64_t window, struct err *what, struct err *err) {
+    if (what->code != ERR_CORRUPT) {
+        *err = *what;
+        return false;
+    }
+    err_wrap(what, "window %" PRId64, window);
+    damage_note(db, DAMAGE_WINDOW, what);
+    int64_t start_ms = (int64_t)((uint64_t)window * (uint64_t)db->head.block_ms);
+    db_note_time(db, start_ms, i64_add_sat(start_ms, db->head.block_ms - 1));
+    return true;
+}
+
 static bool load_times(struct recovery *recovery, struct err *err) {
     struct tsdb *db = recovery->db;
     int64_t *windows;
@@ -368,8 +381,10 @@ static bool load_times(struct recovery *recovery, struct err *err) {
     bool found = false;
     bool ok = true;
     for (size_t i = 0; ok && i<count; i += count> 1 ? count - 1 : 1) {
-        ok = store_get_window(&db->store, recovery->store_txn, windows[i], &stats, &found, err);
-        if (ok && found) {
+        struct err what = ERR_INIT;
+        if (!store_get_window(&db->store, recovery->store_txn, windows[i], &stats, &found, &what)) {
+            ok = note_window(db, windows[i], &what, err);
+        } else if (found) {
             db_note_time(db, stats.t_min_ms, stats.t_max_ms);
         }
     }

@@ -149,3 +149,50 @@ bool segment_get_chunk(struct store *store,
     }
     return true;
 }
+
+/* ---- walking ---- */
+
+bool segment_walk_begin(MDB_val key, MDB_val value, struct segment_walk *ret, struct err *err) {
+    const uint8_t *bytes = value.mv_data;
+    if (key.mv_size != STORE_KEY_ROW_BYTES) {
+        return corrupt(err, 0, "its key has the wrong size");
+    }
+    *ret = (struct segment_walk){
+        .number = bytes_be64((const uint8_t *)key.mv_data + 8),
+        .bytes = bytes,
+        .at = SEGMENT_HEADER_BYTES,
+    };
+    if (value.mv_size < SEGMENT_HEADER_BYTES) {
+        return corrupt(err, ret->number, "it is too short");
+    }
+    if (bytes_le32(bytes + AT_CRC) != segment_crc(key.mv_data, bytes, value.mv_size)) {
+        return corrupt(err, ret->number, "the checksum is wrong");
+    }
+    ret->used = bytes_le32(bytes + AT_USED);
+    return (bytes[AT_VERSION] == SEGMENT_VERSION && ret->used <= value.mv_size) ||
+           corrupt(err, ret->number, "its version or size is not known");
+}
+
+bool segment_walk_next(struct segment_walk *walk,
+                       struct segment_chunk *ret,
+                       uint32_t *ret_offset,
+                       struct err *err) {
+    if (walk->at >= walk->used) {
+        return false;
+    }
+    struct reader reader = reader_init(walk->bytes + walk->at, walk->used - walk->at);
+    *ret_offset = walk->at;
+    ret->id = reader_uvarint(&reader);
+    ret->codec = reader_u8(&reader);
+    ret->count = (uint32_t)reader_uvarint(&reader);
+    ret->t_min_ms = reader_svarint(&reader);
+    ret->t_max_ms = i64_add(ret->t_min_ms, (int64_t)reader_uvarint(&reader));
+    uint64_t len = reader_uvarint(&reader);
+    const uint8_t *bytes = reader_bytes(&reader, len);
+    if (bytes == NULL) {
+        return corrupt(err, walk->number, "a chunk ends behind it");
+    }
+    ret->bytes = str_n((const char *)bytes, len);
+    walk->at = (uint32_t)(reader.next - walk->bytes);
+    return true;
+}

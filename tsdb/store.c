@@ -15,7 +15,7 @@
 #define STATE_KEY     STR("state")
 #define ROW_BYTES_MAX ((size_t)1 << 30)
 
-static const char *const table_names[] = {
+const char *const store_table_names[] = {
     [STORE_META] = "meta",
     [STORE_SERIES] = "series",
     [STORE_HASH] = "hash",
@@ -28,7 +28,7 @@ static const char *const table_names[] = {
     [STORE_ROLLUPS] = "rollups",
     [STORE_ROLLUP_MARKS] = "rollup_marks",
 };
-static_assert(ARRAY_LEN(table_names) == STORE_TABLE_COUNT, "one database per table");
+static_assert(ARRAY_LEN(store_table_names) == STORE_TABLE_COUNT, "one database per table");
 
 /* ---- life ---- */
 
@@ -45,7 +45,7 @@ bool store_open(struct store *store, const char *path, bool is_read_only, struct
     if (!env_open(&store->env, &params, err)) {
         return false;
     }
-    if (!env_open_dbs(&store->env, table_names, STORE_TABLE_COUNT, store->dbis, err)) {
+    if (!env_open_dbs(&store->env, store_table_names, STORE_TABLE_COUNT, store->dbis, err)) {
         env_close(&store->env);
         return false;
     }
@@ -98,7 +98,7 @@ bool store_check(enum store_table table,
     if (row.mv_size < CRC_BYTES || bytes_le32(bytes) != row_crc(table, key_bytes, bytes + CRC_BYTES,
                                                                 row.mv_size - CRC_BYTES)) {
         return err_set(err, ERR_CORRUPT, "store: a row of table %s has a wrong checksum",
-                       table_names[table]);
+                       store_table_names[table]);
     }
     *ret_body = str_n((const char *)bytes + CRC_BYTES, row.mv_size - CRC_BYTES);
     return true;
@@ -119,7 +119,7 @@ bool store_get(struct store *store,
         return true;
     }
     if (rc != 0) {
-        return env_fail(&store->env, err, rc, "reading table %s", table_names[table]);
+        return env_fail(&store->env, err, rc, "reading table %s", store_table_names[table]);
     }
     return store_check(table, mdb_key, row, ret_body, err);
 }
@@ -154,7 +154,7 @@ int store_del(struct store *store, MDB_txn *txn, enum store_table table, struct 
 
 static bool malformed(struct err *err, enum store_table table) {
     return err_set(err, ERR_CORRUPT, "store: a row of table %s is malformed or of a newer version",
-                   table_names[table]);
+                   store_table_names[table]);
 }
 
 /* ---- state ---- */

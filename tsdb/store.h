@@ -28,6 +28,8 @@ enum store_table {
     STORE_TABLE_COUNT,
 };
 
+extern const char *const store_table_names[STORE_TABLE_COUNT];
+
 #define SEGMENT_BYTES_MAX    (8 * 4096 - 16)
 #define SEGMENT_HEADER_BYTES 16
 #define CHUNK_HEADER_MAX     64
@@ -219,6 +221,24 @@ WARN_UNUSED bool segment_get_chunk(struct store *store,
                                    bool is_verified,
                                    struct chunk_view *ret,
                                    struct err *err);
+
+/* Walk the chunks of a segment row as stored. Damage: ERR_CORRUPT, of the whole segment. */
+struct segment_walk {
+    uint64_t number;
+    const uint8_t *bytes;
+    uint32_t used;
+    uint32_t at;
+};
+
+WARN_UNUSED bool segment_walk_begin(MDB_val key,
+                                    MDB_val value,
+                                    struct segment_walk *ret,
+                                    struct err *err);
+/* False at the end, or with err set when the rest is malformed. ret->bytes as in the row. */
+bool segment_walk_next(struct segment_walk *walk,
+                       struct segment_chunk *ret,
+                       uint32_t *ret_offset,
+                       struct err *err);
 
 /* ---- deleting windows ---- */
 

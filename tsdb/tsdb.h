@@ -490,3 +490,39 @@ void tsdb_backup_expire(const struct tsdb_backup_entry *entries,
                         bool *ret_is_expired);
 /* Remove a backup directory: its manifest first, so that half of it is no backup. */
 WARN_UNUSED bool tsdb_backup_remove(const char *path, struct err *err);
+
+/* ---- checking a directory ---- */
+
+struct tsdb_verify_totals {
+    uint64_t table_rows;      /* of the state tables */
+    uint64_t journal_records; /* not yet sealed */
+    uint64_t journal_samples;
+    uint64_t series;
+    uint64_t windows;
+    uint64_t rows;
+    uint64_t segments;
+    uint64_t chunks;
+    uint64_t samples; /* sealed */
+    uint64_t problems;
+};
+
+struct tsdb_verify_visitor {
+    /* "store: table rows": what is read from here on; for naming the place of a crash. */
+    void (*place)(void *ctx, const char *place);
+    void (*problem)(void *ctx, const char *place, const char *what);
+    void *ctx;
+};
+
+/*
+ * Read everything in a data directory, also beside another process that has it open (not beside
+ * this one: LMDB takes an environment once per process): every checksum, every chunk decoded, every
+ * reference between rows, segments, index and series. Changes nothing.
+ * True when it could be checked: ret->problems says with what result. Errors (nothing to check, not
+ * readable, a newer format): ERR_NOT_FOUND, ERR_INVALID, ERR_IO.
+ * A file that is shorter than it should be kills the process by SIGBUS: call this in a process of
+ * its own (tocsin verify does).
+ */
+WARN_UNUSED bool tsdb_verify(const char *path,
+                             const struct tsdb_verify_visitor *visitor,
+                             struct tsdb_verify_totals *ret,
+                             struct err *err);

@@ -45,18 +45,7 @@ size_t posting_key(uint8_t key[POSTING_KEY_MAX],
     return len;
 }
 
-struct posting_row {
-    struct str name;
-    struct str value;
-    uint64_t count;
-    struct reader ids;
-};
-
-static bool parse_row(MDB_val key, MDB_val row, struct posting_row *ret, struct err *err) {
-    struct str body;
-    if (!store_check(STORE_POSTINGS, key, row, &body, err)) {
-        return false;
-    }
+bool posting_parse(struct str body, struct posting_row *ret, struct err *err) {
     struct reader reader = reader_init(body.ptr, body.len);
     uint8_t version = reader_u8(&reader);
     ret->name = reader_str(&reader);
@@ -66,6 +55,11 @@ static bool parse_row(MDB_val key, MDB_val row, struct posting_row *ret, struct 
     return (!reader.is_bad && version == POSTING_ROW_VERSION &&
             ret->name.len <= LABEL_NAME_BYTES_MAX) ||
            err_set(err, ERR_CORRUPT, "store: a row of table postings is malformed");
+}
+
+static bool parse_row(MDB_val key, MDB_val row, struct posting_row *ret, struct err *err) {
+    struct str body;
+    return store_check(STORE_POSTINGS, key, row, &body, err) && posting_parse(body, ret, err);
 }
 
 static bool add_ids(struct posting_row *row, struct idset *out, struct err *err) {

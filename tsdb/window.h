@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "tsdb/bytes.h"
 #include "tsdb/db.h"
 
 #define POSTING_VALUE_BYTES 160 /* of a value in the key */
@@ -19,6 +20,15 @@ struct posting_walk {
 
 /* The key of a pair's rows without the part number; returns its length. */
 size_t posting_key(uint8_t key[POSTING_KEY_MAX], int64_t window, struct str name, struct str value);
+
+struct posting_row {
+    struct str name;
+    struct str value;
+    uint64_t count;
+    struct reader ids; /* count uvarints: differences to the id before, the first to 0 */
+};
+
+WARN_UNUSED bool posting_parse(struct str body, struct posting_row *ret, struct err *err);
 
 /* Add the ids stored for exactly this pair. */
 WARN_UNUSED bool posting_collect(const struct posting_walk *walk,

@@ -1,0 +1,243 @@
+/*
+ * Goal: tsdb_verify finds nothing in a whole directory and every kind of damage by name (beside a
+ * live process: tests/e2e/test_verify.py). Method: a directory with sealed, indexed, pending and
+ * journaled samples; rows changed through LMDB behind the store's back, with right checksums where
+ * the damage is in the references.
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "tests/tsdb/fixture.h"
+#include "tsdb/db.h"
+
+struct findings {
+    size_t count;
+    char text[4096]; /* of all, one line each */
+};
+
+static void add_problem(void *ctx, const char *place, const char *what) {
+    struct findings *findings = ctx;
+    size_t len = strlen(findings->text);
+    findings->count++;
+    snprintf(findings->text + len, sizeof(findings->text) - len, "%s: %s\n", place, what);
+}
+
+static struct tsdb_verify_totals verify(struct fixture *f, struct findings *findings) {
+    struct err err = ERR_INIT;
+    struct tsdb_verify_totals totals;
+    *findings = (struct findings){ 0 };
+    struct tsdb_verify_visitor visitor = { .problem = add_problem, .ctx = findings };
+    if (!tsdb_verify(f->dir, &visitor, &totals, &err)) {
+        fail_msg("tsdb_verify: %s", err.msg);
+    }
+    assert_int_equal(totals.problems, findings->count);
+    return totals;
+}
+
+static int setup(void **state) {
+    struct fixture *f = test_calloc(1, sizeof(*f));
+    fixture_init(f);
+    fixture_open(f);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state) {
+    struct fixture *f = *state;
+    fixture_finish(f);
+    test_free(f);
+    return 0;
+}
+
+/* Three series over three windows, the last samples in the journal only; a table row. */
+static void fill(struct fixture *f) {
+    struct err err = ERR_INIT;
+    for (int s = 0; s < 3; s++) {
+        char number[8];
+        snprintf(number, sizeof(number), "%d", s);
+        series_ref_t ref = make_series(f, "v", PAIRS("s", number));
+        for (int i = 0; i < 300; i++) {
+            assert_int_equal(put_sample(f, ref, (int64_t)i * MINUTE_MS, i * 0.5), TSDB_ACCEPTED);
+        }
+    }
+    assert_true(tsdb_maintain_blocking(f->db, &err));
+    series_ref_t ref = make_series(f, "v", PAIRS("s", "0"));
+    for (int i = 0; i < 10; i++) {
+        assert_int_equal(put_sample(f, ref, FIXTURE_NOW_MS + i, i), TSDB_ACCEPTED);
+    }
+    struct kv_store *kv = tsdb_kv(f->db);
+    struct kv_batch *batch = kv->begin(kv);
+    batch->put(batch, KV_SILENCE, STR("key"), STR("value"));
+    assert_true(kv->commit_blocking(kv, batch, &err));
+}
+
+static void whole(void **state) {
+    struct fixture *f = *state;
+    struct findings findings;
+    fixture_close(f);
+    struct tsdb_verify_totals totals = verify(f, &findings);
+    assert_string_equal(findings.text, "");
+    assert_int_equal(totals.samples, 0);
+    fixture_open(f);
+    fill(f);
+    fixture_close(f);
+    totals = verify(f, &findings);
+    assert_string_equal(findings.text, "");
+    assert_int_equal(totals.series, 3);
+    assert_int_equal(totals.samples, 900);
+    assert_int_equal(totals.journal_samples, 10);
+    assert_true(totals.chunks >= 9 && totals.segments >= 1 && totals.table_rows >= 2);
+    fixture_open(f);
+}
+
+static void nothing_there(void **state) {
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    struct tsdb_verify_totals totals;
+    struct tsdb_verify_visitor visitor = { 0 };
+    char path[100];
+    snprintf(path, sizeof(path), "%s/none", f->dir);
+    assert_false(tsdb_verify(path, &visitor, &totals, &err));
+    assert_non_null(strstr(err.msg, "none"));
+}
+
+/* ---- damage ---- */
+
+typedef void (*change_fn)(struct store *store, MDB_txn *txn);
+
+static void first_row(struct store *store,
+                      MDB_txn *txn,
+                      enum store_table table,
+                      MDB_val *ret_key,
+                      MDB_val *ret_row) {
+    MDB_cursor *cursor;
+    assert_int_equal(mdb_cursor_open(txn, store->dbis[table], &cursor), 0);
+    assert_int_equal(mdb_cursor_get(cursor, ret_key, ret_row, MDB_FIRST), 0);
+    mdb_cursor_close(cursor);
+}
+
+static void flip_first(struct store *store, MDB_txn *txn, enum store_table table) {
+    MDB_val key;
+    MDB_val row;
+    first_row(store, txn, table, &key, &row);
+    uint8_t *copy = malloc(row.mv_size);
+    memcpy(copy, row.mv_data, row.mv_size);
+    copy[row.mv_size / 2] ^= 1;
+    row.mv_data = copy;
+    assert_int_equal(mdb_put(txn, store->dbis[table], &key, &row, 0), 0);
+    free(copy);
+}
+
+static void delete_first(struct store *store, MDB_txn *txn, enum store_table table) {
+    MDB_val key;
+    MDB_val row;
+    first_row(store, txn, table, &key, &row);
+    assert_int_equal(mdb_del(txn, store->dbis[table], &key, NULL), 0);
+}
+
+static void flip_series(struct store *store, MDB_txn *txn) {
+    flip_first(store, txn, STORE_SERIES);
+}
+
+static void flip_last(struct store *store, MDB_txn *txn) {
+    flip_first(store, txn, STORE_LAST);
+}
+
+static void flip_window(struct store *store, MDB_txn *txn) {
+    flip_first(store, txn, STORE_WINDOWS);
+}
+
+static void flip_row(struct store *store, MDB_txn *txn) {
+    flip_first(store, txn, STORE_ROWS);
+}
+
+static void flip_segment(struct store *store, MDB_txn *txn) {
+    flip_first(store, txn, STORE_SEGMENTS);
+}
+
+static void flip_posting(struct store *store, MDB_txn *txn) {
+    flip_first(store, txn, STORE_POSTINGS);
+}
+
+static void lose_hash(struct store *store, MDB_txn *txn) {
+    delete_first(store, txn, STORE_HASH);
+}
+
+static void lose_segment(struct store *store, MDB_txn *txn) {
+    delete_first(store, txn, STORE_SEGMENTS);
+}
+
+static void lose_row(struct store *store, MDB_txn *txn) {
+    delete_first(store, txn, STORE_ROWS);
+}
+
+static void lose_posting(struct store *store, MDB_txn *txn) {
+    delete_first(store, txn, STORE_POSTINGS);
+}
+
+static void lose_window(struct store *store, MDB_txn *txn) {
+    delete_first(store, txn, STORE_WINDOWS);
+}
+
+static void change_store(struct fixture *f, change_fn change) {
+    struct err err = ERR_INIT;
+    char path[100];
+    struct store store;
+    MDB_txn *txn;
+    snprintf(path, sizeof(path), "%s/store", f->dir);
+    assert_true(store_open(&store, path, false, &err));
+    assert_true(env_write_begin(&store.env, &txn, &err));
+    change(&store, txn);
+    assert_int_equal(mdb_txn_commit(txn), 0);
+    store_close(&store);
+}
+
+static void damage_is_named(void **state) {
+    static const struct {
+        change_fn change;
+        const char *want;
+    } cases[] = {
+        { flip_series, "store: table series: key" },
+        { flip_last, "store: table last: key" },
+        { flip_window, "store: table windows: " },
+        { flip_row, "store: table rows: key" },
+        { flip_segment, "segment 1: the checksum is wrong" },
+        { flip_posting, "store: table postings: key" },
+        { lose_hash, "table hash does not have it" },
+        { lose_segment, "segment 1: it is missing" },
+        { lose_row, "its rows have" },
+        { lose_posting, "the index does not list the series that are there" },
+        { lose_window, "table windows does not have it" },
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct fixture f;
+        struct findings findings;
+        fixture_init(&f);
+        fixture_open(&f);
+        fill(&f);
+        fixture_close(&f);
+        change_store(&f, cases[i].change);
+        (void)verify(&f, &findings);
+        if (strstr(findings.text, cases[i].want) == NULL) {
+            fail_msg("case %zu: no \"%s\" in \"%s\"", i, cases[i].want, findings.text);
+        }
+        /* What is damaged keeps nobody from opening. */
+        fixture_open(&f);
+        fixture_finish(&f);
+    }
+    (void)state;
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(whole),
+        TEST(nothing_there),
+        cmocka_unit_test(damage_is_named),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -51,6 +51,16 @@ static int teardown(void **state) {
     return 0;
 }
 
+static void put_run(struct fixture *f, series_ref_t ref, int64_t t_ms, int64_t step_ms, int count) {
+    struct err err = ERR_INIT;
+    struct tsdb_batch *batch;
+    assert_true(tsdb_batch_begin(f->db, TSDB_INGEST, &batch, &err));
+    for (int i = 0; i < count; i++) {
+        tsdb_batch_append(batch, ref, t_ms + i * step_ms, i * 0.5);
+    }
+    assert_true(tsdb_commit_blocking(batch, NULL, &err));
+}
+
 /* Three series over three windows, the last samples in the journal only; a table row. */
 static void fill(struct fixture *f) {
     struct err err = ERR_INIT;
@@ -58,15 +68,11 @@ static void fill(struct fixture *f) {
         char number[8];
         snprintf(number, sizeof(number), "%d", s);
         series_ref_t ref = make_series(f, "v", PAIRS("s", number));
-        for (int i = 0; i < 300; i++) {
-            assert_int_equal(put_sample(f, ref, (int64_t)i * MINUTE_MS, i * 0.5), TSDB_ACCEPTED);
-        }
+        put_run(f, ref, 0, MINUTE_MS, 300);
     }
     assert_true(tsdb_maintain_blocking(f->db, &err));
     series_ref_t ref = make_series(f, "v", PAIRS("s", "0"));
-    for (int i = 0; i < 10; i++) {
-        assert_int_equal(put_sample(f, ref, FIXTURE_NOW_MS + i, i), TSDB_ACCEPTED);
-    }
+    put_run(f, ref, FIXTURE_NOW_MS, 1, 10);
     struct kv_store *kv = tsdb_kv(f->db);
     struct kv_batch *batch = kv->begin(kv);
     batch->put(batch, KV_SILENCE, STR("key"), STR("value"));

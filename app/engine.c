@@ -37,6 +37,7 @@ struct engine {
     struct metric *reload_time;
     bool is_started;
     bool is_store_ok; /* main thread: as last reported */
+    bool is_ship_ok;  /* … too */
 
     pthread_mutex_t reload_mu;
     char *config_text; /* guarded by reload_mu */
@@ -308,6 +309,7 @@ static bool create_store(struct engine *engine, struct err *err) {
         .future_ms_max = 10 * 60 * 1000,
         .series_max = (uint64_t)options->series_max,
         .space_reserve_bytes = options->storage_reserve_bytes,
+        .ship_dir = options->ship_dir,
         .on_damage = log_damage,
         .on_damage_ctx = engine,
     };
@@ -428,6 +430,7 @@ static struct engine *engine_new(const struct engine_options *options) {
     struct engine *engine = mem_calloc(1, sizeof(*engine));
     engine->opts = *options;
     engine->is_store_ok = true;
+    engine->is_ship_ok = true;
     pthread_mutex_init(&engine->reload_mu, NULL);
     if (gethostname(engine->hello, sizeof(engine->hello) - 1) != 0) {
         memcpy(engine->hello, "localhost", sizeof("localhost"));
@@ -509,7 +512,23 @@ void engine_destroy(struct engine *engine) {
     mem_free(engine);
 }
 
+static void watch_shipping(struct engine *engine) {
+    struct err err = ERR_INIT;
+    bool is_ok = tsdb_ship_health(engine->db, &err);
+    if (is_ok == engine->is_ship_ok) {
+        return;
+    }
+    engine->is_ship_ok = is_ok;
+    if (is_ok) {
+        log_write(engine->opts.log, LOG_LEVEL_INFO, "app", "The journal is shipped again", NULL);
+    } else {
+        log_error(engine->opts.log, "app", "The journal cannot be shipped",
+                  LOG_CSTR("error", err.msg));
+    }
+}
+
 void engine_watch(struct engine *engine) {
+    watch_shipping(engine);
     struct err err = ERR_INIT;
     bool is_ok = tsdb_health(engine->db, &err);
     if (is_ok == engine->is_store_ok) {

@@ -26,6 +26,9 @@ const struct option_spec option_specs[] = {
       "them." },
     { "storage.reserve", OPTION_BYTES, AT(storage_reserve_bytes), "SIZE", "64MiB", NULL,
       "Free disk space kept for rules and notifications; below it pushes get 507." },
+    { "storage.journal-ship-dir", OPTION_STRING, AT(ship_dir), "DIR", NULL, NULL,
+      "Directory, best on another disk, to which the journal is shipped for restoring to any "
+      "moment." },
     { "storage.series-max", OPTION_I64, AT(series_max), "N", "10000000", NULL,
       "Active series beyond which new ones are refused with 429." },
     { "web.listen-address", OPTION_STRING, AT(listen_address), "HOST:PORT", NULL, NULL,

@@ -19,6 +19,7 @@ struct options {
     int64_t retention_ms; /* 0 = for ever */
     struct string_list rollups;
     uint64_t storage_reserve_bytes;
+    char *ship_dir;
     int64_t series_max;
 
     char *listen_address;

@@ -286,9 +286,12 @@ static void print_restore(const struct tsdb_restore_result *result, const char *
         rfc3339_from_ms(result->last_commit_ms, last);
     }
     fprintf(stderr,
-            "Restored the backup of %s into %s: %" PRIu64
-            " shipped records added; the journal ends with record %" PRIu64 ", committed %s\n",
-            created, into, result->record_count, result->lsn_last, last);
+            "Restored the backup of %s into %s: %" PRIu64 " shipped records and %" PRIu64
+            " changes of state added; the journal ends with record %" PRIu64 ", committed %s\n",
+            created, into, result->record_count, result->change_count, result->lsn_last, last);
+    if (result->is_at_end) {
+        fprintf(stderr, "The shipped journal ends there\n");
+    }
     if (result->moved_to[0] != '\0') {
         fprintf(stderr, "What was there is now in %s\n", result->moved_to);
     }

@@ -19,6 +19,7 @@
 #include "base/mem.h"
 #include "tsdb/bytes.h"
 #include "tsdb/late.h"
+#include "tsdb/ship.h"
 
 #define TRIM_PARTS_MAX  1024 /* journal parts deleted per commit */
 #define PREFETCH_AHEAD  8    /* series structs fetched before their turn */
@@ -222,8 +223,13 @@ static int put_all(struct group *group, MDB_txn *txn, uint64_t lsn, struct str b
             rc = metadata_put(db, txn, group->batches[i]);
         }
     }
-    if (rc == 0 && db->trim_lsn > db->trimmed_lsn) {
-        rc = journal_trim(txn, db->log, db->trim_lsn, TRIM_PARTS_MAX, more);
+    if (rc == 0) {
+        uint64_t lsn_newest = journal_record_is_empty(&group->record) ? lsn - 1 : lsn;
+        rc = ship_put(db, txn, lsn_newest, group->now_ms, group->batches, group->batch_count);
+    }
+    uint64_t trim_lsn = db_trim_target(db);
+    if (rc == 0 && trim_lsn > db->trimmed_lsn) {
+        rc = journal_trim(txn, db->log, trim_lsn, TRIM_PARTS_MAX, more);
     }
     return rc;
 }
@@ -231,7 +237,7 @@ static int put_all(struct group *group, MDB_txn *txn, uint64_t lsn, struct str b
 /* One try. Returns an LMDB code. */
 static int write_once(struct group *group, uint64_t lsn, struct str body) {
     struct tsdb *db = group->db;
-    uint64_t trim_lsn = db->trim_lsn;
+    uint64_t trim_lsn = db_trim_target(db);
     bool has_more = false;
     MDB_txn *txn;
     int rc = mdb_txn_begin(db->journal.mdb, NULL, 0, &txn);
@@ -244,6 +250,9 @@ static int write_once(struct group *group, uint64_t lsn, struct str body) {
         return rc;
     }
     rc = mdb_txn_commit(txn);
+    if (rc == 0) {
+        ship_committed(db);
+    }
     if (rc == 0 && !has_more) {
         db->trimmed_lsn = trim_lsn;
     }
@@ -459,7 +468,8 @@ static void commit_group(struct group *group) {
         }
     }
     if (group->batch_count == 0) {
-        group->db->trimmed_lsn = group->db->trim_lsn; /* not now; the next trim takes it along */
+        group->db->trimmed_lsn =
+            db_trim_target(group->db); /* not now; the next trim takes it along */
     }
 }
 

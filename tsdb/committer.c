@@ -13,7 +13,7 @@
 static bool take_batches(struct tsdb *db, struct tsdb_batch **ret) {
     pthread_mutex_lock(&db->queue_lock);
     while (db->queue_first == NULL && !db->is_closing &&
-           (db->trim_lsn <= db->trimmed_lsn || db->is_latched || db->is_no_space)) {
+           (db_trim_target(db) <= db->trimmed_lsn || db->is_latched || db->is_no_space)) {
         pthread_cond_wait(&db->queue_cond, &db->queue_lock);
     }
     bool has_work = db->queue_first != NULL || !db->is_closing;

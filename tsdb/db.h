@@ -196,8 +196,11 @@ struct tsdb {
     struct tsdb_batch *queue_last;
     bool is_closing; /* guarded by queue_lock */
     _Atomic uint64_t pending_bytes;
-    _Atomic uint64_t trim_lsn; /* journal records up to here may go */
-    uint64_t trimmed_lsn;      /* committer: … and did */
+    _Atomic uint64_t trim_lsn;   /* journal records up to here may go */
+    uint64_t trimmed_lsn;        /* committer: … and did */
+    struct ship *ship;           /* NULL: the journal is not shipped */
+    _Atomic uint64_t ship_floor; /* … it is, up to here; UINT64_MAX = do not wait for it */
+    struct metric_registry *registry;
     bool has_committer;
     pthread_t committer;
 
@@ -235,6 +238,13 @@ struct tsdb {
     _Atomic int64_t raw_floor_ms; /* samples before it are gone */
     bool has_swept;               /* under maintain_lock: the series table, since the start */
 };
+
+/* Up to where the journal may go by now: sealed, and shipped if it is shipped at all. */
+static inline uint64_t db_trim_target(const struct tsdb *db) {
+    uint64_t trim_lsn = db->trim_lsn;
+    uint64_t floor = db->ship_floor;
+    return trim_lsn < floor ? trim_lsn : floor;
+}
 
 /* ---- dir.c ---- */
 

@@ -133,6 +133,10 @@ static uint32_t part_crc(const uint8_t *key, const uint8_t *value, size_t len) {
 }
 
 int journal_put(MDB_txn *txn, MDB_dbi log, uint64_t lsn, struct str body) {
+    return journal_put_version(txn, log, lsn, RECORD_VERSION, body);
+}
+
+int journal_put_version(MDB_txn *txn, MDB_dbi log, uint64_t lsn, uint8_t version, struct str body) {
     size_t at = 0;
     for (uint32_t part = 0; part == 0 || at < body.len; part++) {
         size_t len = body.len - at;
@@ -148,7 +152,7 @@ int journal_put(MDB_txn *txn, MDB_dbi log, uint64_t lsn, struct str body) {
             return rc;
         }
         uint8_t *value = mdb_value.mv_data;
-        value[4] = RECORD_VERSION;
+        value[4] = version;
         value[5] = at + len == body.len ? FLAG_LAST : 0;
         value[6] = 0;
         value[7] = 0;
@@ -411,6 +415,18 @@ static bool report_gap(struct walk *walk,
     return ok;
 }
 
+static bool visit_body(struct walk *walk,
+                       const struct journal_visitor *visitor,
+                       uint64_t lsn,
+                       struct err *err) {
+    struct str body = buf_as_str(&walk->body);
+    if (visitor->body != NULL) {
+        uint8_t version = ((const uint8_t *)walk->parts[0].value.mv_data)[4];
+        return visitor->body(visitor->ctx, lsn, version, body, err);
+    }
+    return journal_parse(body, lsn, visitor, err);
+}
+
 static bool walk_cursor(struct walk *walk,
                         uint64_t from,
                         const struct journal_visitor *visitor,
@@ -430,7 +446,7 @@ static bool walk_cursor(struct walk *walk,
         if (ok || lsn == walk->lsn + 1) {
             walk->lsn = lsn;
         }
-        ok = ok && journal_parse(buf_as_str(&walk->body), lsn, visitor, &what);
+        ok = ok && visit_body(walk, visitor, lsn, &what);
         if (!ok && !report(walk, visitor, lsn, &what, err)) {
             return false;
         }
@@ -463,4 +479,13 @@ bool journal_walk(const struct env *env,
     buf_finish(&walk.raw);
     mdb_cursor_close(walk.cursor);
     return ok;
+}
+
+bool journal_body_time(uint8_t version, struct str body, int64_t *ret_now_ms) {
+    struct reader reader = reader_init(body.ptr, body.len);
+    if (version > 1) {
+        (void)reader_u8(&reader); /* flags */
+    }
+    *ret_now_ms = reader_svarint(&reader);
+    return !reader.is_bad;
 }

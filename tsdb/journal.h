@@ -43,6 +43,8 @@ struct str journal_seal_record(struct journal_record *record, int64_t now_ms);
 
 /* Write a record's parts (MDB_APPEND). Returns an LMDB code. */
 int journal_put(MDB_txn *txn, MDB_dbi log, uint64_t lsn, struct str body);
+/* The same with a body of another version, as a visitor got it. */
+int journal_put_version(MDB_txn *txn, MDB_dbi log, uint64_t lsn, uint8_t version, struct str body);
 
 /* Delete the parts of records with LSN <= lsn, at most `max` of them. Returns an LMDB code;
  * *ret_more tells whether something is left. */
@@ -63,6 +65,9 @@ struct journal_visitor {
     bool (*sample)(void *ctx, uint64_t id, struct sample sample, struct err *err);
     /* Out of order: after the samples of the record that came in order. */
     bool (*late)(void *ctx, uint64_t id, struct sample sample, struct err *err);
+    /* NULL, or instead of the four above: the body as it is, valid during the call. Stops the walk
+     * also without err. */
+    bool (*body)(void *ctx, uint64_t lsn, uint8_t version, struct str body, struct err *err);
     /* A record that cannot be read, or records that are missing (`raw` empty). `raw` has the parts
      * as they are: per part its key, u32 length, value. Nothing of it was visited, unless its
      * checksums are right and the content is not. NULL: damage ends the walk as an error and gaps
@@ -86,3 +91,6 @@ WARN_UNUSED bool journal_parse(struct str body,
                                uint64_t lsn,
                                const struct journal_visitor *visitor,
                                struct err *err);
+
+/* When a record was committed; false when the body ends before. */
+WARN_UNUSED bool journal_body_time(uint8_t version, struct str body, int64_t *ret_now_ms);

@@ -1,6 +1,8 @@
 /* A data directory without a store over it: see offline.h. */
 #include "tsdb/offline.h"
 
+#include <inttypes.h>
+
 #include "tsdb/bytes.h"
 #include "tsdb/disk.h"
 
@@ -106,10 +108,10 @@ void offline_print_id(const uint8_t id[FORMAT_ID_BYTES], char out[2 * FORMAT_ID_
 
 /* ---- the log ---- */
 
-/* One record's time is wanted, not its samples. */
-static bool take_time(void *ctx, uint64_t lsn, int64_t now_ms, struct err *err) {
-    *(int64_t *)ctx = now_ms;
-    return false;
+/* One record's time is wanted: the newest's. */
+static bool take_time(void *ctx, uint64_t lsn, uint8_t version, struct str body, struct err *err) {
+    return journal_body_time(version, body, ctx) ||
+           err_set(err, ERR_CORRUPT, "journal: record %" PRIu64 " ends early", lsn);
 }
 
 bool offline_get_log(struct offline *offline,
@@ -127,13 +129,6 @@ bool offline_get_log(struct offline *offline,
     if (ret->lsn_last == 0) {
         return true;
     }
-    struct journal_visitor visitor = { .record = take_time, .ctx = &ret->last_commit_ms };
-    struct err failure = ERR_INIT;
-    if (!journal_walk(&offline->journal, journal_txn, offline->log, ret->lsn_last, &visitor,
-                      &failure) &&
-        failure.code != ERR_NONE) {
-        *err = failure;
-        return false;
-    }
-    return true;
+    struct journal_visitor visitor = { .body = take_time, .ctx = &ret->last_commit_ms };
+    return journal_walk(&offline->journal, journal_txn, offline->log, ret->lsn_last, &visitor, err);
 }

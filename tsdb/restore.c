@@ -25,6 +25,8 @@
 #include "tsdb/disk.h"
 #include "tsdb/manifest.h"
 #include "tsdb/offline.h"
+#include "tsdb/replay_shipped.h"
+#include "tsdb/ship.h"
 #include "tsdb/tar.h"
 
 #define COPY_BYTES ((size_t)1 << 20)
@@ -291,6 +293,10 @@ static bool give_id(struct restore *restore, struct offline *copy, struct err *e
     random_bytes(row + 4, FORMAT_ID_BYTES);
     int rc =
         kv_put_row(copy->kv_dbis, txn, KV_META, FORMAT_KEY, str_n((const char *)row, sizeof(row)));
+    MDB_dbi ship;
+    if (rc == 0 && mdb_dbi_open(txn, SHIP_TABLE_NAME, 0, &ship) == 0) {
+        rc = mdb_drop(txn, ship, 0); /* the first directory's business */
+    }
     rc = rc == 0 ? mdb_txn_commit(txn) : (mdb_txn_abort(txn), rc);
     return rc == 0 || env_fail(&copy->journal, err, rc, "giving the copy an id");
 }
@@ -308,12 +314,31 @@ static bool note_end(struct restore *restore, struct offline *copy, struct err *
     return ok;
 }
 
+static bool add_shipped(struct restore *restore, struct offline *copy, struct err *err) {
+    if (restore->options->ship_dir == NULL) {
+        return true;
+    }
+    if (restore->result.info.is_head_skipped) {
+        return err_set(err, ERR_INVALID, "a backup without the head has no journal to add to");
+    }
+    struct replay_shipped replay = {
+        .ship_dir = restore->options->ship_dir,
+        .until_ms = restore->options->until_ms,
+    };
+    bool ok = replay_shipped(&replay, copy, err);
+    restore->result.record_count = replay.record_count;
+    restore->result.change_count = replay.change_count;
+    restore->result.is_at_end = replay.is_at_end;
+    return ok;
+}
+
 static bool change_copy(struct restore *restore, struct err *err) {
     struct offline copy;
     if (!offline_open(&copy, restore->sink.tmp, false, err)) {
         return false;
     }
-    bool ok = give_id(restore, &copy, err) && note_end(restore, &copy, err);
+    bool ok = add_shipped(restore, &copy, err) && give_id(restore, &copy, err) &&
+              note_end(restore, &copy, err);
     offline_close(&copy);
     return ok;
 }

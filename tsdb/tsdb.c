@@ -5,8 +5,8 @@
 #include <time.h>
 
 #include "base/mem.h"
-#include "tsdb/db.h"
 #include "tsdb/rollup.h"
+#include "tsdb/ship.h"
 #include "tsdb/sync.h"
 
 #define JOURNAL_MAP_BYTES     ((size_t)1 << 36)
@@ -130,7 +130,7 @@ static bool open_journal(struct tsdb *db, struct err *err) {
         .name = "journal",
         .path = path,
         .map_bytes = JOURNAL_MAP_BYTES,
-        .db_count = KV_TABLE_COUNT + 1,
+        .db_count = KV_TABLE_COUNT + 2,
         .is_read_only = db->is_read_only,
     };
     const char *log_name = "log";
@@ -207,12 +207,14 @@ bool tsdb_open(const struct tsdb_options *options, struct tsdb **ret, struct err
     u64map_init(&db->left_ids);
     kv_store_init(db);
     alias_init(db);
+    db->registry = options->metrics;
     metrics_init(&db->metrics, options->metrics);
     damage_init(&db->damage, options->metrics);
     db->damage.report = options->on_damage;
     db->damage.ctx = options->on_damage_ctx;
     if (!open_files(db, options, err) ||
-        (!db->is_read_only && (!committer_start(db, err) || !store_thread_start(db, err)))) {
+        (!db->is_read_only && (!ship_start(db, options->ship_dir, err) ||
+                               !committer_start(db, err) || !store_thread_start(db, err)))) {
         err_wrap(err, "opening the store");
         tsdb_close(db);
         return false;
@@ -230,6 +232,7 @@ void tsdb_close(struct tsdb *db) {
     assert(db->querier_count == 0);
     store_thread_stop(db);
     committer_stop(db);
+    ship_stop(db);
     head_finish(&db->head);
     side_finish(&db->side);
     metadata_finish(&db->metadata);

@@ -55,7 +55,8 @@ struct tsdb_options {
     int64_t block_ms;             /* width of a head/segment window; 0 = 2 h */
     struct tsdb_rollup rollups[TSDB_ROLLUPS_MAX]; /* finest first */
     size_t rollup_count;
-    bool is_read_only; /* for offline tools: no lock taken, no recovery written */
+    const char *ship_dir; /* the journal is shipped there as well; NULL = not */
+    bool is_read_only;    /* for offline tools: no lock taken, no recovery written */
     /* Told what is damaged on disk, once per place, in words for the operator. On any thread; must
      * not call back. NULL = nobody. */
     void (*on_damage)(void *ctx, const char *what);
@@ -71,6 +72,9 @@ void tsdb_close(struct tsdb *db);
 /* False with the reason while the store cannot take writes (disk reserve reached: ERR_NO_SPACE,
  * recovers by itself; first sync error: ERR_IO, latched until restart). */
 WARN_UNUSED bool tsdb_health(struct tsdb *db, struct err *err);
+
+/* False with the reason while the journal cannot be shipped. Writes go on. */
+WARN_UNUSED bool tsdb_ship_health(struct tsdb *db, struct err *err);
 
 /* ---- write ---- */
 
@@ -449,6 +453,8 @@ struct tsdb_restore_options {
 struct tsdb_restore_result {
     struct tsdb_backup_info info; /* of the backup */
     uint64_t record_count;        /* shipped journal records added */
+    uint64_t change_count;        /* shipped changes of state tables */
+    bool is_at_end;               /* the shipped journal ended before until_ms */
     uint64_t lsn_last;            /* the journal ends here */
     int64_t last_commit_ms;       /* its newest commit; 0 = none */
     char moved_to[256];           /* where what was there is now, or "" */

@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 
-from engine import BINARY
+from engine import BINARY, wait_for
 
 SERIES = 20
 
@@ -23,13 +23,14 @@ class Writer(threading.Thread):
         self.engine = engine
         self.acked = []
         self.stopping = threading.Event()
+        self.first = 0
         self.start_ms = int(time.time() * 1000) - 3_600_000
 
     def time_of(self, number):
         return self.start_ms + number * 100
 
     def run(self):
-        number = 0
+        number = self.first
         while not self.stopping.is_set():
             number += 1
             t_ms = self.time_of(number)
@@ -123,13 +124,16 @@ def test_killed_backups_are_no_backups(make_engine, tmp_path):
     writer = Writer(engine)
     writer.start()
     write_for(writer, 50)
+    started = time.monotonic()
+    assert tocsin("backup", f"--storage.path={engine.directory}", tmp_path / "timed").returncode == 0
+    duration_s = time.monotonic() - started
     whole = 0
     for i in range(30):
         acked = writer.acked[-1][0]
         target = tmp_path / "all" / f"b{i}"
         process = subprocess.Popen([BINARY, "backup", "--quiet",
                                     f"--storage.path={engine.directory}", target])
-        time.sleep(i * 0.002)  # some moment of its short life
+        time.sleep(duration_s * i / 15)  # some moment of its short life
         process.kill()
         process.wait()
         if not target.exists():
@@ -144,3 +148,62 @@ def test_killed_backups_are_no_backups(make_engine, tmp_path):
     assert all(entry["whole"] != entry["name"].endswith(".tmp") for entry in listed)
     assert whole > 0, "every single one was killed before its end"
     assert engine.stop() == 0
+
+
+def test_drill_to_a_second(make_engine, tmp_path):
+    """Ingest, base backup, ship on, kill -9, restore to a second: exactly what was committed by then.
+
+    A commit's time lies between sending and acknowledgement, so a second that falls into a pause of
+    the writer has one right answer.
+    """
+    ship = tmp_path / "ship"
+    engine = make_engine("--self.scrape-interval=0", f"--storage.journal-ship-dir={ship}").start()
+    moments = []
+    writer = Writer(engine)
+    writer.start()
+    write_for(writer, 20)
+    assert tocsin("backup", f"--storage.path={engine.directory}", tmp_path / "all" / "b0").returncode == 0
+    acked = []
+    for part in range(4):
+        write_for(writer, 25)
+        if part == 2:
+            assert tocsin("backup", f"--storage.path={engine.directory}",
+                          tmp_path / "all" / "b1").returncode == 0
+        writer.stop()
+        acked += writer.acked
+        time.sleep(0.02)
+        moments.append((int(time.time() * 1000), acked[-1][0]))
+        time.sleep(0.02)
+        following = Writer(engine)
+        following.start_ms = writer.start_ms
+        following.first = acked[-1][0]
+        writer = following
+        writer.start()
+    write_for(writer, 10)
+    caught_up = "tocsin_tsdb_ship_caught_up_timestamp_seconds"
+    wait_for("the journal was shipped",
+             lambda: metric(engine, caught_up) * 1000 > moments[-1][0], 20)
+    engine.kill()
+    writer.stop()
+    for i, (moment_ms, rounds) in enumerate(moments):
+        into = tmp_path / f"r{i}"
+        done = tocsin("restore", f"--into={into}", f"--journal={ship}", f"--to={moment_ms}",
+                      tmp_path / "all")
+        assert done.returncode == 0, done.stderr
+        check_rounds(dump(into), writer, rounds, exactly=True)
+    # the last second: everything acknowledged two seconds before the disk was lost
+    done = tocsin("restore", f"--into={tmp_path / 'end'}", f"--journal={ship}", tmp_path / "all")
+    assert done.returncode == 0, done.stderr
+    check_rounds(dump(tmp_path / "end"), writer, moments[-1][1])
+    restored = make_engine("--self.scrape-interval=0", f"--storage.journal-ship-dir={ship}",
+                           directory=tmp_path / "r2").start()
+    assert restored.value("count(count_over_time(drill[2h]))") == SERIES
+    wait_for("it ships its own", lambda: len(list(ship.iterdir())) == 2, 10)
+    assert restored.stop() == 0
+
+
+def metric(engine, name):
+    for line in engine.request("/metrics")[2].decode().splitlines():
+        if line.startswith(name + " "):
+            return float(line.split()[1])
+    return 0.0

@@ -182,6 +182,16 @@ static void flip(const char *path, off_t offset, uint8_t bit) {
     close(fd);
 }
 
+static void copy_without_last_byte(const char *from, const char *to, size_t len) {
+    CLEANUP(mem_freep) char *bytes = mem_alloc(len);
+    int in = open(from, O_RDONLY);
+    int out = open(to, O_WRONLY | O_CREAT, 0600);
+    assert_int_equal(read(in, bytes, len), len);
+    assert_int_equal(write(out, bytes, len - 1), len - 1);
+    close(in);
+    close(out);
+}
+
 static void damage_is_named(void **state) {
     struct place *place = *state;
     struct tsdb_backup_info info = take(place, "b");
@@ -195,9 +205,10 @@ static void damage_is_named(void **state) {
             expect_refused(place, "b", name);
             flip(path, places[k], (uint8_t)k);
         }
-        assert_int_equal(truncate(path, bytes - 1), 0);
+        assert_int_equal(rename(path, at(place, "away")), 0);
+        copy_without_last_byte(at(place, "away"), path, (size_t)bytes);
         expect_refused(place, "b", name);
-        assert_int_equal(truncate(path, bytes), 0); /* the last byte of a page is free space */
+        assert_int_equal(rename(at(place, "away"), path), 0);
     }
     assert_int_equal(rename(at(place, "b/store/data.mdb"), at(place, "away")), 0);
     expect_refused(place, "b", "store/data.mdb");

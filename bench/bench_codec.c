@@ -1,5 +1,5 @@
 /*
- * The chunk codecs on the mixed corpus: bench_codec [SEED]
+ * The chunk codecs on the mixed corpus, and on a recorded one: bench_codec [SEED [FILE.jsonl.gz]]
  *
  * Per class: bytes per sample of XOR at 120, of P3 at 120 and 480 samples a chunk, and of P3 in
  * groups at 480 (payloads: XOR's times are in its bytes, P3's exact times take one byte a chunk,
@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "bench/corpus.h"
+#include "bench/recorded.h"
 #include "tsdb/chunk.h"
 #include "tsdb/codec_p3.h"
 
@@ -226,10 +227,119 @@ static void run_times(struct bench *bench) {
     }
 }
 
+/* ---- a recorded corpus ---- */
+
+/* Bytes of all chunks of CHUNK_LARGE samples at most. */
+struct recorded_figures {
+    size_t alone;        /* P3, every chunk with its times */
+    size_t grouped;      /* one chunk of every distinct time column has it; buckets lean */
+    size_t leaning;      /* the same, and every chunk may lean on the one before */
+    size_t time_columns; /* distinct ones */
+    size_t chunks;
+    size_t constant_chunks;
+};
+
+static bool shares_times(const struct recorded_series *a,
+                         const struct recorded_series *b,
+                         size_t at,
+                         size_t count) {
+    return a != NULL && a->count >= at + count &&
+           memcmp(a->t_ms + at, b->t_ms + at, count * sizeof(a->t_ms[0])) == 0;
+}
+
+static size_t group_bytes(struct bench *bench,
+                          const struct recorded_series *series,
+                          const double *neighbour,
+                          size_t at,
+                          size_t count) {
+    int64_t scratch[CHUNK_LARGE];
+    double decoded[CHUNK_LARGE];
+    buf_reset(&bench->out);
+    p3_group_encode(&bench->encoder, series->values + at, count, neighbour, &bench->out);
+    if (!p3_group_decode((const uint8_t *)bench->out.ptr, bench->out.len, count, neighbour, scratch,
+                         decoded) ||
+        memcmp(decoded, series->values + at, count * sizeof(decoded[0])) != 0) {
+        fprintf(stderr, "bench_codec: a chunk is not what it was\n");
+        exit(1);
+    }
+    return bench->out.len;
+}
+
+/* Whether a series up to `index` has the same times there. */
+static bool has_time_column(const struct recorded *recorded,
+                            size_t index,
+                            size_t at,
+                            size_t count) {
+    for (size_t i = index; i-- > 0;) {
+        if (shares_times(&recorded->series[i], &recorded->series[index], at, count)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void add_chunk(struct bench *bench,
+                      const struct recorded *recorded,
+                      size_t index,
+                      size_t at,
+                      size_t count,
+                      struct recorded_figures *ret) {
+    const struct recorded_series *series = &recorded->series[index];
+    const struct recorded_series *before = index == 0 ? NULL : series - 1;
+    buf_reset(&bench->out);
+    p3_times_encode(&bench->encoder, series->t_ms + at, count, &bench->out);
+    size_t times = bench->out.len;
+    size_t values = group_bytes(bench, series, NULL, at, count);
+    bool is_beside = shares_times(before, series, at, count);
+    bool is_bucket = is_beside && recorded_is_next_bucket(before, series);
+    const double *neighbour = is_beside ? before->values + at : NULL;
+    size_t leaning = group_bytes(bench, series, neighbour, at, count);
+    bool is_new = !has_time_column(recorded, index, at, count);
+    ret->alone += times + values;
+    ret->grouped += (is_new ? times : 0) + (is_bucket ? leaning : values);
+    ret->leaning += (is_new ? times : 0) + leaning;
+    ret->time_columns += is_new;
+    ret->chunks++;
+    ret->constant_chunks += values <= 1 + sizeof(double);
+}
+
+static void print_recorded(const struct recorded *recorded,
+                           const struct recorded_figures *figures) {
+    double samples = (double)recorded->sample_count;
+    printf("\nrecorded: %zu series, %zu samples, %zu chunks (%.0f %% constant), %zu time columns\n",
+           recorded->count, recorded->sample_count, figures->chunks,
+           100 * (double)figures->constant_chunks / (double)figures->chunks, figures->time_columns);
+    printf("%-40s %8.4f\n", "P3/480, B/spl with times", (double)figures->alone / samples);
+    printf("%-40s %8.4f\n", "P3 groups/480, buckets lean", (double)figures->grouped / samples);
+    printf("%-40s %8.4f\n", "P3 groups/480, all may lean", (double)figures->leaning / samples);
+}
+
+static bool run_recorded(struct bench *bench, const char *path) {
+    struct recorded recorded;
+    struct err err = ERR_INIT;
+    if (!recorded_load(&recorded, path, &err)) {
+        fprintf(stderr, "bench_codec: %s\n", err.msg);
+        recorded_finish(&recorded);
+        return false;
+    }
+    struct recorded_figures figures = { 0 };
+    for (size_t i = 0; i < recorded.count; i++) {
+        const struct recorded_series *series = &recorded.series[i];
+        for (size_t at = 0; at < series->count; at += CHUNK_LARGE) {
+            size_t left = series->count - at;
+            size_t count = left < CHUNK_LARGE ? left : CHUNK_LARGE;
+            add_chunk(bench, &recorded, i, at, count, &figures);
+        }
+    }
+    print_recorded(&recorded, &figures);
+    recorded_finish(&recorded);
+    return true;
+}
+
 int main(int argc, char **argv) {
     uint64_t seed = 1;
-    if (argc > 2 || (argc == 2 && !str_parse_u64(str_from(argv[1]), &seed))) {
-        fprintf(stderr, "usage: bench_codec [SEED]\n");
+    if (argc > 3 || (argc >= 2 && !str_parse_u64(str_from(argv[1]), &seed))) {
+        fprintf(stderr, "usage: bench_codec [SEED [FILE.jsonl.gz]]\n");
         return 2;
     }
     struct bench *bench = mem_calloc(1, sizeof(*bench));
@@ -242,10 +352,11 @@ int main(int argc, char **argv) {
            SAMPLES);
     run_classes(bench);
     run_times(bench);
+    bool ok = argc < 3 || run_recorded(bench, argv[2]);
     mem_free(bench->values);
     mem_free(bench->t_ms);
     buf_finish(&bench->out);
     p3_encoder_finish(&bench->encoder);
     mem_free(bench);
-    return 0;
+    return ok ? 0 : 1;
 }

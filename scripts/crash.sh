@@ -7,3 +7,4 @@ seed="${CRASH_SEED:-100000}"
 "$crash/killloop" --writer "$crash/crash_writer" --cycles 20000 --seed "$seed"
 "$crash/powerloss" --writer "$crash/crash_writer" --shim "$PWD/$crash/libcrash_shim.so" \
   --states 200000 --seed "$seed"
+"$crash/bitflip" --writer "$crash/crash_writer" --flips 100000 --seed "$seed"

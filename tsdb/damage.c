@@ -19,6 +19,7 @@ static const char *const kind_names[DAMAGE_KIND_COUNT] = {
     [DAMAGE_RECORD] = "journal_record", [DAMAGE_TABLE] = "table_row",   [DAMAGE_STATE] = "state",
     [DAMAGE_SERIES] = "series",         [DAMAGE_WINDOW] = "window",     [DAMAGE_ROW] = "row",
     [DAMAGE_SEGMENT] = "segment",       [DAMAGE_POSTINGS] = "postings", [DAMAGE_ROLLUP] = "rollup",
+    [DAMAGE_PAGES] = "pages",
 };
 
 const char *damage_kind_to_string(enum damage_kind kind) {

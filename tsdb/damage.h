@@ -25,6 +25,7 @@ enum damage_kind {
     DAMAGE_SEGMENT,  /* store: a segment or a chunk in it */
     DAMAGE_POSTINGS, /* store: the index of a window */
     DAMAGE_ROLLUP,   /* store: a rollup or its mark */
+    DAMAGE_PAGES,    /* either: rows lost or misplaced in a table's pages */
     DAMAGE_KIND_COUNT,
 };
 

@@ -5,11 +5,14 @@
 #include <time.h>
 
 #include "base/mem.h"
+#include "tsdb/pages.h"
 #include "tsdb/rollup.h"
 #include "tsdb/ship.h"
 #include "tsdb/sync.h"
 
-#define JOURNAL_MAP_BYTES     ((size_t)1 << 36)
+#define JOURNAL_MAP_BYTES ((size_t)1 << 36)
+/* What of each file is looked through at opening: more would take more than a moment. */
+#define PAGES_CHECK_BYTES     (UINT64_C(64) << 20)
 #define BLOCK_MS_DEFAULT      INT64_C(7200000)
 #define OUT_OF_ORDER_DEFAULT  INT64_C(3600000)
 #define SERIES_MAX_DEFAULT    UINT64_C(10000000)
@@ -120,10 +123,30 @@ static bool is_unborn(const struct tsdb *db) {
            !dir_has_data(path);
 }
 
+static void note_pages(void *ctx, const struct err *what) {
+    damage_note(ctx, DAMAGE_PAGES, what);
+}
+
+/* Before LMDB maps the file in `path`. */
+static bool check_pages(struct tsdb *db, const char *path, const char *name, struct err *err) {
+    char file[PATH_MAX];
+    struct pages_result ignored;
+    struct pages_check check = {
+        .path = file,
+        .name = name,
+        .bytes_max = PAGES_CHECK_BYTES,
+        .told = note_pages,
+        .ctx = db,
+    };
+    return snprintf(file, sizeof(file), "%s/data.mdb", path) < (int)sizeof(file) &&
+           pages_check(&check, &ignored, err);
+}
+
 static bool open_journal(struct tsdb *db, struct err *err) {
     char path[PATH_MAX];
     if (!sub_path(db, "journal", path, err) ||
-        (!db->is_read_only && !dir_clear_unborn(path, is_unborn(db), err))) {
+        (!db->is_read_only &&
+         (!dir_clear_unborn(path, is_unborn(db), err) || !check_pages(db, path, "journal", err)))) {
         return false;
     }
     struct env_params params = {
@@ -147,8 +170,9 @@ static bool open_store(struct tsdb *db, struct err *err) {
     if (!sub_path(db, "store", path, err)) {
         return false;
     }
-    if (!db->is_read_only && (!recover_has_format(db, &is_complete, err) ||
-                              !dir_clear_unborn(path, !is_complete, err))) {
+    if (!db->is_read_only &&
+        (!recover_has_format(db, &is_complete, err) || !dir_clear_unborn(path, !is_complete, err) ||
+         !check_pages(db, path, "store", err))) {
         return false;
     }
     return store_open(&db->store, path, db->is_read_only, err) &&

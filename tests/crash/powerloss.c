@@ -267,7 +267,7 @@ static void run_once(const struct power *power,
     if (pid == 0) {
         exec_writer(power, places, oracle, count, mode);
     }
-    int status;
+    int status = -1;
     if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0) {
         fprintf(stderr, "the writer failed: %d\n", status);
         exit(1);

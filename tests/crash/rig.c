@@ -34,11 +34,19 @@ struct run {
     struct fake_clock clock;
     struct tsdb_options options;
     struct tsdb *db;
+    char damage[400]; /* the first the store told of */
 };
 
 static bool fail(struct run *run, const char *when, const char *what) {
     snprintf(run->verdict->message, sizeof(run->verdict->message), "%s: %s", when, what);
     return false;
+}
+
+static void note_damage(void *ctx, const char *what) {
+    struct run *run = ctx;
+    if (run->damage[0] == '\0') {
+        snprintf(run->damage, sizeof(run->damage), "%s", what);
+    }
 }
 
 static bool open_store(struct run *run, const char *when) {
@@ -51,6 +59,9 @@ static bool compare(struct run *run, const char *when) {
     int64_t cut_ms = clock_wall_ms(&run->clock.clock) - LOAD_RETENTION_MS;
     oracle_compare(run->oracle, run->db, cut_ms, &report);
     run->verdict->samples += report.samples;
+    if (run->damage[0] != '\0') {
+        return fail(run, "damage is told", run->damage);
+    }
     if (oracle_is_clean(&report)) {
         return true;
     }
@@ -132,6 +143,8 @@ void rig_run_here(struct oracle *oracle,
     *verdict = (struct rig_verdict){ .n_end = oracle->n };
     fake_clock_init(&run.clock, load_now_ms(check->acked + LOAD_IN_FLIGHT_MAX));
     load_options(check->dir, &run.clock.clock, &run.options);
+    run.options.on_damage = note_damage;
+    run.options.on_damage_ctx = &run;
     verdict->is_ok = run_all(&run);
     tsdb_close(run.db);
 }

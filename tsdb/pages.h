@@ -1,0 +1,36 @@
+/*
+ * The page structure of an LMDB file, looked at before LMDB maps it. LMDB 0.9 has no checksum of
+ * pages and trusts what it reads: a damaged page header can end the process, or hide rows that
+ * nobody then misses. (What rows hold is covered by their own checksums.)
+ *
+ * The file is read with pread, so nothing here can fault, and nobody may write to it meanwhile.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/err.h"
+
+struct pages_check {
+    const char *path;   /* the file */
+    const char *name;   /* "journal", "store" */
+    uint64_t bytes_max; /* of pages; tables that would go beyond are left out, and then pages are
+                           not accounted for */
+    /* Rows are missing or out of order, which LMDB survives. NULL ok. */
+    void (*told)(void *ctx, const struct err *what);
+    void *ctx;
+};
+
+struct pages_result {
+    uint64_t pages; /* of the tables looked through */
+    bool is_partial;
+};
+
+/*
+ * Checks both metas, then every table reachable from the newer one: page numbers, kinds and bounds,
+ * order of keys, counts of entries and pages; that no page is used twice or both used and free, and
+ * none is lost. ERR_CORRUPT names the page: the file must not be opened. Missing or empty: true.
+ */
+WARN_UNUSED bool pages_check(const struct pages_check *check,
+                             struct pages_result *ret,
+                             struct err *err);

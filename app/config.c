@@ -154,6 +154,27 @@ static const struct yaml_field global_fields[] = {
     { .key = "extra_scrape_metrics", .type = YAML_IGNORED },
 };
 
+static const struct yaml_field tsdb_fields[] = {
+    { .key = "out_of_order_time_window", .type = YAML_DURATION, .offset = IN(out_of_order_ms) },
+    { .key = "stale_series_compaction_threshold", .type = YAML_IGNORED },
+    { .key = "chunk_encoding", .type = YAML_IGNORED },
+    { .key = "retention", .type = YAML_IGNORED },
+};
+
+/* Every error is in ctx->diags. */
+static void decode_tsdb(struct yaml_decode *ctx, const struct yaml_node *node, void *dest) {
+    (void)yaml_decode_mapping(ctx, node, tsdb_fields, ARRAY_LEN(tsdb_fields), dest);
+}
+
+static const struct yaml_field storage_fields[] = {
+    { .key = "tsdb", .type = YAML_CUSTOM, .decode = decode_tsdb },
+    { .key = "exemplars", .type = YAML_IGNORED },
+};
+
+static void decode_storage(struct yaml_decode *ctx, const struct yaml_node *node, void *dest) {
+    (void)yaml_decode_mapping(ctx, node, storage_fields, ARRAY_LEN(storage_fields), dest);
+}
+
 static const struct yaml_field events_fields[] = {
     { .key = "labels",
       .type = YAML_CUSTOM,
@@ -173,7 +194,7 @@ static const struct yaml_field root_fields[] = {
     { .key = "alerting", .type = YAML_IGNORED },
     { .key = "remote_write", .type = YAML_IGNORED },
     { .key = "remote_read", .type = YAML_IGNORED },
-    { .key = "storage", .type = YAML_IGNORED },
+    { .key = "storage", .type = YAML_CUSTOM, .decode = decode_storage },
     { .key = "tracing", .type = YAML_IGNORED },
     { .key = "otlp", .type = YAML_IGNORED },
     { .key = "runtime", .type = YAML_IGNORED },
@@ -285,7 +306,10 @@ bool config_load(const struct options *options,
                  const struct config_params *params,
                  struct config *ret,
                  struct diag_list *diags) {
-    *ret = (struct config){ .evaluation_interval_ms = 60000 };
+    *ret = (struct config){
+        .evaluation_interval_ms = 60000,
+        .out_of_order_ms = options->out_of_order_ms,
+    };
     struct yaml_doc *doc = NULL;
     bool is_ok = load_layers(options, params, &doc, diags);
     if (doc != NULL && yaml_root(doc) != NULL) {

@@ -12,6 +12,7 @@
 struct config {
     int64_t evaluation_interval_ms;
     int64_t rule_query_offset_ms;
+    int64_t out_of_order_ms; /* storage.tsdb.out_of_order_time_window; the flag's when absent */
     struct labels external_labels;   /* heap: mem_free(items) */
     struct string_list rule_files;   /* globs, relative ones resolved against their file */
     struct string_list event_labels; /* events.labels: taken from an event's "labels" object */

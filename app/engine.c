@@ -161,6 +161,11 @@ static bool load_all(struct engine *engine,
     return true;
 }
 
+/* 0 of the configuration means "off"; 0 of the store means "default". */
+static int64_t out_of_order_of(const struct config *config) {
+    return config->out_of_order_ms == 0 ? TSDB_OUT_OF_ORDER_NONE : config->out_of_order_ms;
+}
+
 /* Switch the running modules over; takes what it needs out of `loaded`. */
 static void apply(struct engine *engine, struct loaded *loaded) {
     struct config *config = &loaded->config;
@@ -169,6 +174,7 @@ static void apply(struct engine *engine, struct loaded *loaded) {
     config->scrape_configs = NULL;
     ingest_scrape_apply(engine->ingest, scrapes != NULL ? scrapes : ingest_scrape_configs_create());
     web_set_external_labels(engine->web, config->external_labels);
+    tsdb_set_out_of_order(engine->db, out_of_order_of(config));
     rules_apply(engine->rules, loaded->rules, clock_wall_ms(engine->opts.clock));
     loaded->rules = NULL;
 
@@ -299,7 +305,7 @@ static void log_damage(void *ctx, const char *what) {
               LOG_CSTR("damage", what));
 }
 
-static bool create_store(struct engine *engine, struct err *err) {
+static bool create_store(struct engine *engine, const struct config *config, struct err *err) {
     const struct options *options = engine->opts.options;
     struct tsdb_options store = {
         .path = options->storage_path,
@@ -307,6 +313,7 @@ static bool create_store(struct engine *engine, struct err *err) {
         .metrics = engine->metrics,
         .retention_ms = options->retention_ms,
         .future_ms_max = 10 * 60 * 1000,
+        .out_of_order_ms = out_of_order_of(config),
         .series_max = (uint64_t)options->series_max,
         .space_reserve_bytes = options->storage_reserve_bytes,
         .ship_dir = options->ship_dir,
@@ -402,7 +409,7 @@ static bool create_web(struct engine *engine, struct err *err) {
 }
 
 static bool create_modules(struct engine *engine, const struct config *config, struct err *err) {
-    return create_store(engine, err) && create_alerting(engine, config, err) &&
+    return create_store(engine, config, err) && create_alerting(engine, config, err) &&
            create_ingest(engine, config, err) && create_web(engine, err);
 }
 

@@ -24,6 +24,8 @@ const struct option_spec option_specs[] = {
     { "storage.rollups", OPTION_LIST, AT(rollups), "RESOLUTION:RETENTION", NULL, NULL,
       "Keep rollups beside or beyond samples, as in 5m:90d,1h:2y (0 is for ever); long ranges read "
       "them." },
+    { "storage.out-of-order-window", OPTION_DURATION, AT(out_of_order_ms), "DURATION", "1h", NULL,
+      "How much older than the newest of its series a sample may be; 0 is not at all." },
     { "storage.reserve", OPTION_BYTES, AT(storage_reserve_bytes), "SIZE", "64MiB", NULL,
       "Free disk space kept for rules and notifications; below it pushes get 507." },
     { "storage.journal-ship-dir", OPTION_STRING, AT(ship_dir), "DIR", NULL, NULL,

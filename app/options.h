@@ -16,7 +16,8 @@ struct options {
     struct string_list rule_globs;
 
     char *storage_path;
-    int64_t retention_ms; /* 0 = for ever */
+    int64_t retention_ms;    /* 0 = for ever */
+    int64_t out_of_order_ms; /* 0 = off */
     struct string_list rollups;
     uint64_t storage_reserve_bytes;
     char *ship_dir;

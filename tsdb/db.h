@@ -166,7 +166,7 @@ struct tsdb {
     const struct clock *clock;
     int64_t retention_ms;
     int64_t future_ms_max;
-    int64_t out_of_order_ms; /* 0 = none; TSDB_OUT_OF_ORDER_ANY */
+    _Atomic int64_t out_of_order_ms; /* 0 = none; TSDB_OUT_OF_ORDER_ANY */
     uint64_t space_reserve_bytes;
     uint64_t pending_bytes_max;
     bool is_read_only;

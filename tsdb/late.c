@@ -173,10 +173,9 @@ enum tsdb_outcome late_judge(struct late *late,
         find_in_store(late, series->id, sample.t_ms, &bits)) {
         return bits == double_bits(sample.value) ? TSDB_DUPLICATE : TSDB_CONFLICT;
     }
-    int64_t t_oldest_ms = db->out_of_order_ms == TSDB_OUT_OF_ORDER_ANY
-                              ? INT64_MIN
-                              : i64_sub_sat(series->t_last_ms, db->out_of_order_ms);
-    bool is_allowed = db->out_of_order_ms > 0 && sample.t_ms >= t_oldest_ms;
+    int64_t window_ms = db->out_of_order_ms;
+    bool is_allowed = window_ms == TSDB_OUT_OF_ORDER_ANY ||
+                      (window_ms > 0 && sample.t_ms >= i64_sub_sat(series->t_last_ms, window_ms));
     return is_allowed ? TSDB_ACCEPTED : TSDB_OUT_OF_ORDER;
 }
 

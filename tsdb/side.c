@@ -1,11 +1,11 @@
-/* Runs of out-of-order samples: see side.h. */
+/* Samples out of order, until they are sealed: see side.h. */
 #include "tsdb/side.h"
 
 #include <assert.h>
 
 #include "base/mem.h"
 
-#define RUN_CAP_FIRST 4
+#define BLOCK_CAP_FIRST 4
 
 void side_init(struct side *side, int64_t block_ms) {
     *side = (struct side){ .block_ms = block_ms };
@@ -17,24 +17,35 @@ void side_init(struct side *side, int64_t block_ms) {
 
 /* ---- memory ---- */
 
-static size_t run_bytes(const struct side_run *run) {
-    return sizeof(*run) + run->cap * sizeof(run->samples[0]);
+static size_t block_bytes(uint32_t cap) {
+    return sizeof(struct side_block) + cap * sizeof(struct side_sample);
 }
 
-static void free_run(struct side *side, struct side_run *run) {
-    side->bytes -= run_bytes(run);
-    side->sample_count -= run->count;
-    mem_free(run->samples);
-    mem_free(run);
+/* `old` NULL: a new one, empty. */
+static struct side_block *resize_block(struct side *side, struct side_block *old, uint32_t cap) {
+    side->bytes += block_bytes(cap) - (old == NULL ? 0 : block_bytes(old->cap));
+    struct side_block *block = mem_realloc(old, block_bytes(cap));
+    block->cap = cap;
+    if (old == NULL) {
+        block->count = 0;
+        block->lsn_first = UINT64_MAX;
+    }
+    return block;
+}
+
+static void free_block(struct side *side, struct side_block *block) {
+    side->bytes -= block_bytes(block->cap);
+    side->sample_count -= block->count;
+    mem_free(block);
 }
 
 static void free_series(struct side *side, struct side_series *series) {
-    for (uint32_t i = 0; i < series->run_count; i++) {
-        free_run(side, series->runs[i]);
+    for (uint32_t i = 0; i < series->block_count; i++) {
+        free_block(side, series->blocks[i]);
     }
-    side->bytes -= sizeof(*series);
+    side->bytes -= sizeof(*series) + series->block_cap * sizeof(series->blocks[0]);
     side->series_count--;
-    mem_free(series->runs);
+    mem_free(series->blocks);
     mem_free(series);
 }
 
@@ -64,40 +75,72 @@ static struct side_series *find_series(const struct side_stripe *stripe, uint32_
     return is_here ? stripe->series[number - 1] : NULL;
 }
 
-/* Number of the first run whose window is not before `window`. */
-static uint32_t run_place(const struct side_series *series, int64_t window) {
+/* Number of the last block that starts at or before t_ms; 0 when all start later. */
+static uint32_t block_place(const struct side_series *series, int64_t t_ms) {
     uint32_t low = 0;
-    uint32_t high = series->run_count;
+    uint32_t high = series->block_count;
     while (low < high) {
         uint32_t middle = (low + high) / 2;
-        if (series->runs[middle]->window < window) {
+        if (series->blocks[middle]->samples[0].t_ms <= t_ms) {
             low = middle + 1;
         } else {
             high = middle;
         }
     }
-    return low;
-}
-
-static struct side_run *find_run(const struct side_series *series, int64_t window) {
-    uint32_t at = series == NULL ? 0 : run_place(series, window);
-    bool is_here = series != NULL && at < series->run_count && series->runs[at]->window == window;
-    return is_here ? series->runs[at] : NULL;
+    return low == 0 ? 0 : low - 1;
 }
 
 /* Number of the first sample at or after t_ms. */
-static uint32_t sample_place(const struct side_run *run, int64_t t_ms) {
+static uint32_t sample_place(const struct side_block *block, int64_t t_ms) {
     uint32_t low = 0;
-    uint32_t high = run->count;
+    uint32_t high = block->count;
     while (low < high) {
         uint32_t middle = (low + high) / 2;
-        if (run->samples[middle].t_ms < t_ms) {
+        if (block->samples[middle].t_ms < t_ms) {
             low = middle + 1;
         } else {
             high = middle;
         }
     }
     return low;
+}
+
+/* A place in the order of a series' samples; one behind the last at the end. */
+struct cursor {
+    const struct side_series *series; /* NULL: nothing */
+    uint32_t block;
+    uint32_t at;
+};
+
+/* The first sample at or after t_ms. */
+static struct cursor seek(const struct side_series *series, int64_t t_ms) {
+    struct cursor cursor = { .series = series };
+    if (series != NULL && series->block_count > 0) {
+        cursor.block = block_place(series, t_ms);
+        cursor.at = sample_place(series->blocks[cursor.block], t_ms);
+    }
+    return cursor;
+}
+
+/* The sample there, moving on; NULL at the end or after t_max_ms. */
+static const struct side_sample *next(struct cursor *cursor, int64_t t_max_ms) {
+    const struct side_series *series = cursor->series;
+    if (series == NULL) {
+        return NULL;
+    }
+    if (cursor->block < series->block_count && cursor->at == series->blocks[cursor->block]->count) {
+        cursor->block++;
+        cursor->at = 0;
+    }
+    if (cursor->block == series->block_count) {
+        return NULL;
+    }
+    const struct side_sample *sample = &series->blocks[cursor->block]->samples[cursor->at];
+    if (sample->t_ms > t_max_ms) {
+        return NULL;
+    }
+    cursor->at++;
+    return sample;
 }
 
 bool side_find(struct side *side, uint32_t handle, int64_t t_ms, uint64_t *ret_value_bits) {
@@ -105,15 +148,13 @@ bool side_find(struct side *side, uint32_t handle, int64_t t_ms, uint64_t *ret_v
         return false;
     }
     struct side_stripe *stripe = lock_stripe(side, handle);
-    const struct side_run *run =
-        find_run(find_series(stripe, handle), i64_floor_div(t_ms, side->block_ms));
-    uint32_t at = run == NULL ? 0 : sample_place(run, t_ms);
-    bool is_here = run != NULL && at < run->count && run->samples[at].t_ms == t_ms;
-    if (is_here) {
-        *ret_value_bits = run->samples[at].value_bits;
+    struct cursor cursor = seek(find_series(stripe, handle), t_ms);
+    const struct side_sample *sample = next(&cursor, t_ms);
+    if (sample != NULL) {
+        *ret_value_bits = sample->value_bits;
     }
     pthread_mutex_unlock(&stripe->lock);
-    return is_here;
+    return sample != NULL;
 }
 
 /* ---- adding ---- */
@@ -133,45 +174,64 @@ static struct side_series *make_series(struct side *side,
     return series;
 }
 
-static struct side_run *make_run(struct side *side, struct side_series *series, int64_t window) {
-    uint32_t at = run_place(series, window);
-    if (at < series->run_count && series->runs[at]->window == window) {
-        return series->runs[at];
-    }
-    struct side_run *run = mem_calloc(1, sizeof(*run));
-    run->window = window;
-    side->bytes += run_bytes(run);
-    series->runs = vec_grow(series->runs, &series->run_cap, (size_t)series->run_count + 1,
-                            sizeof(series->runs[0]));
-    memmove(&series->runs[at + 1], &series->runs[at],
-            (series->run_count - at) * sizeof(series->runs[0]));
-    series->runs[at] = run;
-    series->run_count++;
-    return run;
+static void insert_block(struct side *side,
+                         struct side_series *series,
+                         uint32_t at,
+                         struct side_block *block) {
+    size_t cap = series->block_cap;
+    series->blocks = vec_grow(series->blocks, &series->block_cap, (size_t)series->block_count + 1,
+                              sizeof(series->blocks[0]));
+    side->bytes += (series->block_cap - cap) * sizeof(series->blocks[0]);
+    memmove(&series->blocks[at + 1], &series->blocks[at],
+            (series->block_count - at) * sizeof(series->blocks[0]));
+    series->blocks[at] = block;
+    series->block_count++;
 }
 
-static void insert_sample(struct side *side, struct side_run *run, struct side_sample sample) {
-    uint32_t at = run->count;
-    if (at > 0 && run->samples[at - 1].t_ms >= sample.t_ms) {
-        at = sample_place(run, sample.t_ms);
-        if (run->samples[at].t_ms == sample.t_ms) {
-            return;
-        }
+static void note_lsns(struct side_block *block) {
+    block->lsn_first = UINT64_MAX;
+    for (uint32_t i = 0; i < block->count; i++) {
+        uint64_t lsn = block->samples[i].lsn;
+        block->lsn_first = lsn < block->lsn_first ? lsn : block->lsn_first;
     }
-    if (run->count == run->cap) {
-        uint32_t cap = run->cap == 0 ? RUN_CAP_FIRST : run->cap * 2;
-        side->bytes += (uint64_t)(cap - run->cap) * sizeof(run->samples[0]);
-        run->samples = mem_realloc(run->samples, cap * sizeof(run->samples[0]));
-        run->cap = cap;
+}
+
+/* The newer half of a full block becomes the block after it. */
+static void split_block(struct side *side, struct side_series *series, uint32_t number) {
+    struct side_block *block = series->blocks[number];
+    struct side_block *newer = resize_block(side, NULL, SIDE_BLOCK_MAX);
+    uint32_t kept = block->count / 2;
+    newer->count = block->count - kept;
+    memcpy(newer->samples, block->samples + kept, newer->count * sizeof(newer->samples[0]));
+    block->count = kept;
+    note_lsns(block);
+    note_lsns(newer);
+    insert_block(side, series, number + 1, newer);
+}
+
+/* The block for a sample of this time, with room for it. */
+static struct side_block *room_for(struct side *side, struct side_series *series, int64_t t_ms) {
+    if (series->block_count == 0) {
+        insert_block(side, series, 0, resize_block(side, NULL, BLOCK_CAP_FIRST));
+        return series->blocks[0];
     }
-    memmove(&run->samples[at + 1], &run->samples[at], (run->count - at) * sizeof(run->samples[0]));
-    run->samples[at] = sample;
-    if (run->count == 0) {
-        run->lsn_first = sample.lsn;
+    uint32_t number = block_place(series, t_ms);
+    struct side_block *block = series->blocks[number];
+    if (block->count < block->cap) {
+        return block;
     }
-    run->lsn_last = sample.lsn;
-    run->count++;
-    side->sample_count++;
+    if (block->cap < SIDE_BLOCK_MAX) {
+        series->blocks[number] = resize_block(side, block, block->cap * 2);
+        return series->blocks[number];
+    }
+    bool is_newest =
+        number + 1 == series->block_count && t_ms > block->samples[block->count - 1].t_ms;
+    if (is_newest) {
+        insert_block(side, series, number + 1, resize_block(side, NULL, SIDE_BLOCK_MAX));
+        return series->blocks[number + 1];
+    }
+    split_block(side, series, number);
+    return series->blocks[block_place(series, t_ms)];
 }
 
 void side_add(struct side *side, uint32_t handle, struct sample sample, uint64_t lsn) {
@@ -180,29 +240,24 @@ void side_add(struct side *side, uint32_t handle, struct sample sample, uint64_t
     if (series == NULL) {
         series = make_series(side, stripe, handle);
     }
-    struct side_run *run = make_run(side, series, i64_floor_div(sample.t_ms, side->block_ms));
-    insert_sample(side, run,
-                  (struct side_sample){
-                      .t_ms = sample.t_ms,
-                      .value_bits = double_bits(sample.value),
-                      .lsn = lsn,
-                  });
+    struct side_block *block = room_for(side, series, sample.t_ms);
+    uint32_t at = sample_place(block, sample.t_ms);
+    if (at == block->count || block->samples[at].t_ms != sample.t_ms) {
+        memmove(&block->samples[at + 1], &block->samples[at],
+                (block->count - at) * sizeof(block->samples[0]));
+        block->samples[at] = (struct side_sample){
+            .t_ms = sample.t_ms,
+            .value_bits = double_bits(sample.value),
+            .lsn = lsn,
+        };
+        block->count++;
+        block->lsn_first = lsn < block->lsn_first ? lsn : block->lsn_first;
+        side->sample_count++;
+    }
     pthread_mutex_unlock(&stripe->lock);
 }
 
 /* ---- reading ---- */
-
-static void read_run(const struct side_run *run,
-                     const struct head_read *read,
-                     struct tsdb_column *column) {
-    for (uint32_t i = sample_place(run, read->t_min_ms);
-         i < run->count && run->samples[i].t_ms <= read->t_max_ms; i++) {
-        if (run->samples[i].lsn <= read->lsn) {
-            column_append(column, run->samples[i].t_ms,
-                          double_from_bits(run->samples[i].value_bits));
-        }
-    }
-}
 
 void side_read(struct side *side,
                const struct head_read *read,
@@ -214,58 +269,41 @@ void side_read(struct side *side,
     }
     struct side_stripe *stripe = lock_stripe(side, read->handle);
     const struct side_series *series = find_series(stripe, read->handle);
-    if (series != NULL) {
-        int64_t last = i64_floor_div(read->t_max_ms, side->block_ms);
-        uint32_t at = run_place(series, i64_floor_div(read->t_min_ms, side->block_ms));
-        for (; at < series->run_count && series->runs[at]->window <= last; at++) {
-            read_run(series->runs[at], read, column);
+    struct cursor cursor = seek(series, read->t_min_ms);
+    const struct side_sample *sample;
+    while ((sample = next(&cursor, read->t_max_ms)) != NULL) {
+        if (sample->lsn <= read->lsn) {
+            column_append(column, sample->t_ms, double_from_bits(sample->value_bits));
         }
+    }
+    if (series != NULL) {
         *ret_t_sealed_ms = series->t_sealed_ms;
     }
     pthread_mutex_unlock(&stripe->lock);
-}
-
-static bool run_has_in_range(const struct side_run *run, const struct head_read *read) {
-    if (run->lsn_first > read->lsn) {
-        return false;
-    }
-    for (uint32_t i = sample_place(run, read->t_min_ms);
-         i < run->count && run->samples[i].t_ms <= read->t_max_ms; i++) {
-        if (run->samples[i].lsn <= read->lsn) {
-            return true;
-        }
-    }
-    return false;
 }
 
 bool side_has_in_range(struct side *side, uint32_t handle, const struct head_read *read) {
     if (side_is_empty(side)) {
         return false;
     }
-    bool has = false;
     struct side_stripe *stripe = lock_stripe(side, handle);
-    const struct side_series *series = find_series(stripe, handle);
-    if (series != NULL) {
-        int64_t last = i64_floor_div(read->t_max_ms, side->block_ms);
-        uint32_t at = run_place(series, i64_floor_div(read->t_min_ms, side->block_ms));
-        for (; !has && at < series->run_count && series->runs[at]->window <= last; at++) {
-            has = run_has_in_range(series->runs[at], read);
-        }
+    struct cursor cursor = seek(find_series(stripe, handle), read->t_min_ms);
+    const struct side_sample *sample = next(&cursor, read->t_max_ms);
+    while (sample != NULL && sample->lsn > read->lsn) {
+        sample = next(&cursor, read->t_max_ms);
     }
     pthread_mutex_unlock(&stripe->lock);
-    return has;
+    return sample != NULL;
 }
 
 int64_t side_first_ms(struct side *side, uint32_t handle) {
-    int64_t t_ms = INT64_MAX;
     if (side_is_empty(side)) {
-        return t_ms;
+        return INT64_MAX;
     }
     struct side_stripe *stripe = lock_stripe(side, handle);
-    const struct side_series *series = find_series(stripe, handle);
-    if (series != NULL && series->run_count > 0) {
-        t_ms = series->runs[0]->samples[0].t_ms;
-    }
+    struct cursor cursor = seek(find_series(stripe, handle), INT64_MIN);
+    const struct side_sample *sample = next(&cursor, INT64_MAX);
+    int64_t t_ms = sample == NULL ? INT64_MAX : sample->t_ms;
     pthread_mutex_unlock(&stripe->lock);
     return t_ms;
 }
@@ -276,7 +314,7 @@ bool side_has(struct side *side, uint32_t handle) {
     }
     struct side_stripe *stripe = lock_stripe(side, handle);
     const struct side_series *series = find_series(stripe, handle);
-    bool has = series != NULL && series->run_count > 0;
+    bool has = series != NULL && series->block_count > 0;
     pthread_mutex_unlock(&stripe->lock);
     return has;
 }
@@ -288,8 +326,8 @@ uint64_t side_lsn_oldest(struct side *side) {
         pthread_mutex_lock(&stripe->lock);
         for (size_t s = 0; s < stripe->count; s++) {
             const struct side_series *series = stripe->series[s];
-            for (uint32_t r = 0; r < series->run_count; r++) {
-                uint64_t lsn = series->runs[r]->lsn_first;
+            for (uint32_t b = 0; b < series->block_count; b++) {
+                uint64_t lsn = series->blocks[b]->lsn_first;
                 oldest = lsn < oldest ? lsn : oldest;
             }
         }
@@ -300,13 +338,49 @@ uint64_t side_lsn_oldest(struct side *side) {
 
 /* ---- sealing ---- */
 
-static bool is_due(const struct side_run *run, const struct side_limits *limits) {
+struct run {
+    int64_t window;
+    uint64_t lsn_first;
+    uint64_t lsn_last;
+    size_t count;
+};
+
+static bool is_due(const struct run *run, const struct side_limits *limits) {
     if (run->lsn_first > limits->lsn_safe) {
         return false;
     }
     bool is_idle = run->window < limits->end_window && run->lsn_last <= limits->lsn_idle;
     return limits->is_all || is_idle || run->lsn_first <= limits->lsn_cut ||
            run->count >= SIDE_RUN_ENOUGH;
+}
+
+static int64_t window_last_ms(const struct side *side, int64_t window) {
+    int64_t last = i64_floor_div(INT64_MAX, side->block_ms);
+    return window >= last ? INT64_MAX : (window + 1) * side->block_ms - 1;
+}
+
+static int64_t window_first_ms(const struct side *side, int64_t window) {
+    int64_t first = i64_floor_div(INT64_MIN, side->block_ms);
+    return window <= first ? INT64_MIN : window * side->block_ms;
+}
+
+/* The run the cursor stands at the start of; false at the end. */
+static bool next_run(const struct side *side, struct cursor *cursor, struct run *ret) {
+    const struct side_sample *sample = next(cursor, INT64_MAX);
+    if (sample == NULL) {
+        return false;
+    }
+    *ret = (struct run){
+        .window = i64_floor_div(sample->t_ms, side->block_ms),
+        .lsn_first = UINT64_MAX,
+    };
+    int64_t t_max_ms = window_last_ms(side, ret->window);
+    for (; sample != NULL; sample = next(cursor, t_max_ms)) {
+        ret->lsn_first = sample->lsn < ret->lsn_first ? sample->lsn : ret->lsn_first;
+        ret->lsn_last = sample->lsn > ret->lsn_last ? sample->lsn : ret->lsn_last;
+        ret->count++;
+    }
+    return true;
 }
 
 void side_list(struct side *side,
@@ -320,13 +394,14 @@ void side_list(struct side *side,
         struct side_stripe *stripe = &side->stripes[i];
         pthread_mutex_lock(&stripe->lock);
         for (size_t s = 0; s < stripe->count; s++) {
-            const struct side_series *series = stripe->series[s];
-            for (uint32_t r = 0; r < series->run_count; r++) {
-                if (is_due(series->runs[r], limits)) {
+            struct cursor cursor = { .series = stripe->series[s] };
+            struct run run;
+            while (next_run(side, &cursor, &run)) {
+                if (is_due(&run, limits)) {
                     *ret = vec_grow(*ret, &cap, *ret_count + 1, sizeof((*ret)[0]));
                     (*ret)[(*ret_count)++] = (struct side_entry){
-                        .window = series->runs[r]->window,
-                        .handle = series->handle,
+                        .window = run.window,
+                        .handle = stripe->series[s]->handle,
                     };
                 }
             }
@@ -341,9 +416,10 @@ void side_copy(struct side *side,
                uint64_t lsn_max,
                struct tsdb_column *column) {
     struct side_stripe *stripe = lock_stripe(side, handle);
-    const struct side_run *run = find_run(find_series(stripe, handle), window);
-    for (uint32_t i = 0; run != NULL && i < run->count; i++) {
-        const struct side_sample *sample = &run->samples[i];
+    struct cursor cursor = seek(find_series(stripe, handle), window_first_ms(side, window));
+    int64_t t_max_ms = window_last_ms(side, window);
+    const struct side_sample *sample;
+    while ((sample = next(&cursor, t_max_ms)) != NULL) {
         if (sample->lsn <= lsn_max) {
             column_append(column, sample->t_ms, double_from_bits(sample->value_bits));
         }
@@ -351,40 +427,52 @@ void side_copy(struct side *side,
     pthread_mutex_unlock(&stripe->lock);
 }
 
+/* What shall leave: samples in the range for which is_gone() says so. */
 struct gone {
+    int64_t t_min_ms;
+    int64_t t_max_ms;
     bool (*is_gone)(void *ctx, uint32_t handle, struct side_sample sample);
     void *ctx;
 };
 
-/* Take out the samples that are gone; false when none is left. */
-static bool thin_run(struct side *side,
-                     struct side_series *series,
-                     struct side_run *run,
-                     const struct gone *gone) {
-    uint32_t kept = 0;
-    run->lsn_first = UINT64_MAX;
-    run->lsn_last = 0;
-    for (uint32_t i = 0; i < run->count; i++) {
-        struct side_sample sample = run->samples[i];
-        if (gone->is_gone(gone->ctx, series->handle, sample)) {
+static void thin_block(struct side *side,
+                       struct side_series *series,
+                       struct side_block *block,
+                       const struct gone *gone) {
+    uint32_t first = sample_place(block, gone->t_min_ms);
+    uint32_t kept = first;
+    for (uint32_t i = first; i < block->count; i++) {
+        struct side_sample sample = block->samples[i];
+        if (sample.t_ms <= gone->t_max_ms && gone->is_gone(gone->ctx, series->handle, sample)) {
             series->t_sealed_ms =
                 sample.t_ms > series->t_sealed_ms ? sample.t_ms : series->t_sealed_ms;
         } else {
-            run->lsn_first = sample.lsn < run->lsn_first ? sample.lsn : run->lsn_first;
-            run->lsn_last = sample.lsn > run->lsn_last ? sample.lsn : run->lsn_last;
-            run->samples[kept++] = sample;
+            block->samples[kept++] = sample;
         }
     }
-    side->sample_count -= run->count - kept;
-    run->count = kept;
-    return kept > 0;
+    side->sample_count -= block->count - kept;
+    block->count = kept;
+    note_lsns(block);
 }
 
-static void remove_run(struct side *side, struct side_series *series, uint32_t at) {
-    free_run(side, series->runs[at]);
-    series->run_count--;
-    memmove(&series->runs[at], &series->runs[at + 1],
-            (series->run_count - at) * sizeof(series->runs[0]));
+static void thin_series(struct side *side, struct side_series *series, const struct gone *gone) {
+    if (series->block_count == 0) {
+        return;
+    }
+    uint32_t at = block_place(series, gone->t_min_ms);
+    uint32_t kept = at;
+    for (; at < series->block_count; at++) {
+        struct side_block *block = series->blocks[at];
+        if (block->samples[0].t_ms <= gone->t_max_ms) {
+            thin_block(side, series, block, gone);
+        }
+        if (block->count > 0) {
+            series->blocks[kept++] = block;
+        } else {
+            free_block(side, block);
+        }
+    }
+    series->block_count = kept;
 }
 
 static bool is_up_to(void *ctx, uint32_t handle, struct side_sample sample) {
@@ -393,12 +481,16 @@ static bool is_up_to(void *ctx, uint32_t handle, struct side_sample sample) {
 }
 
 void side_drop(struct side *side, uint32_t handle, int64_t window, uint64_t lsn_max) {
-    struct gone gone = { .is_gone = is_up_to, .ctx = &lsn_max };
+    struct gone gone = {
+        .t_min_ms = window_first_ms(side, window),
+        .t_max_ms = window_last_ms(side, window),
+        .is_gone = is_up_to,
+        .ctx = &lsn_max,
+    };
     struct side_stripe *stripe = lock_stripe(side, handle);
     struct side_series *series = find_series(stripe, handle);
-    struct side_run *run = find_run(series, window);
-    if (run != NULL && !thin_run(side, series, run, &gone)) {
-        remove_run(side, series, run_place(series, window));
+    if (series != NULL) {
+        thin_series(side, series, &gone);
     }
     pthread_mutex_unlock(&stripe->lock);
 }
@@ -406,17 +498,17 @@ void side_drop(struct side *side, uint32_t handle, int64_t window, uint64_t lsn_
 void side_filter(struct side *side,
                  bool (*is_gone)(void *ctx, uint32_t handle, struct side_sample sample),
                  void *ctx) {
-    struct gone gone = { .is_gone = is_gone, .ctx = ctx };
+    struct gone gone = {
+        .t_min_ms = INT64_MIN,
+        .t_max_ms = INT64_MAX,
+        .is_gone = is_gone,
+        .ctx = ctx,
+    };
     for (size_t i = 0; i < SIDE_STRIPE_COUNT && !side_is_empty(side); i++) {
         struct side_stripe *stripe = &side->stripes[i];
         pthread_mutex_lock(&stripe->lock);
         for (size_t s = 0; s < stripe->count; s++) {
-            struct side_series *series = stripe->series[s];
-            for (uint32_t r = series->run_count; r > 0; r--) {
-                if (!thin_run(side, series, series->runs[r - 1], &gone)) {
-                    remove_run(side, series, r - 1);
-                }
-            }
+            thin_series(side, stripe->series[s], &gone);
         }
         pthread_mutex_unlock(&stripe->lock);
     }
@@ -470,7 +562,7 @@ void side_forget_sealed(struct side *side, struct head *head) {
             /* The head's locks come before the stripe's: look at the head without it. */
             pthread_mutex_lock(&stripe->lock);
             const struct side_series *series = s < stripe->count ? stripe->series[s] : NULL;
-            bool is_done = series != NULL && series->run_count == 0;
+            bool is_done = series != NULL && series->block_count == 0;
             uint32_t handle = series == NULL ? 0 : series->handle;
             int64_t t_sealed_ms = series == NULL ? 0 : series->t_sealed_ms;
             pthread_mutex_unlock(&stripe->lock);
@@ -482,7 +574,7 @@ void side_forget_sealed(struct side *side, struct head *head) {
             }
             pthread_mutex_lock(&stripe->lock);
             /* This thread alone takes series out; others only add, at the end. */
-            if (stripe->series[s]->run_count == 0) {
+            if (stripe->series[s]->block_count == 0) {
                 forget(side, stripe, s);
                 s--;
             }

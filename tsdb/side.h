@@ -1,14 +1,15 @@
 /*
- * Samples that came out of order and are not sealed yet: a sorted run per series and window, beside
- * the head's chunks.
+ * Samples that came out of order and are not sealed yet: per series sorted by time, in blocks,
+ * beside the head's chunks. What a series has here of one window is called a run.
  *
  * Invariants
- *   1. Runs hold durable samples only; the committer alone adds (replay does, before it starts).
+ *   1. The side holds durable samples only; the committer alone adds (replay does, before it
+ *      starts).
  *   2. A reader at snapshot L sees exactly the samples with lsn <= L.
  *   3. A sample leaves only after the store holds it and every open querier may see it.
- *   4. A time stands once in a run; it is neither in the head's chunks nor sealed.
+ *   4. A series has a time once; it is neither in the head's chunks nor sealed.
  *
- * A series stays known here after its last run was sealed, for as long as the head has older
+ * A series stays known here after its last sample was sealed, for as long as the head has older
  * samples than what was sealed: readers must then look into the store beyond the head's first
  * sample (t_sealed_ms).
  *
@@ -23,8 +24,9 @@
 #include "tsdb/u64map.h"
 
 #define SIDE_STRIPE_COUNT  16
+#define SIDE_BLOCK_MAX     128                   /* samples */
 #define SIDE_RUN_ENOUGH    120                   /* samples: worth a chunk of their own */
-#define SIDE_BYTES_SOFT    (UINT64_C(32) << 20)  /* above: everything is sealed at once */
+#define SIDE_BYTES_SOFT    (UINT64_C(64) << 20)  /* above: everything is sealed at once */
 #define SIDE_BYTES_HARD    (UINT64_C(256) << 20) /* above: new batches get ERR_THROTTLED */
 #define SIDE_T_SEALED_NONE INT64_MIN
 
@@ -34,21 +36,19 @@ struct side_sample {
     uint64_t lsn;
 };
 
-struct side_run {
-    int64_t window;
-    uint64_t lsn_first; /* oldest and newest of its samples */
-    uint64_t lsn_last;
-    uint32_t count;
+struct side_block {
+    uint64_t lsn_first; /* no sample is older */
+    uint32_t count;     /* > 0 */
     uint32_t cap;
-    struct side_sample *samples; /* ascending in time */
+    struct side_sample samples[]; /* ascending in time */
 };
 
 struct side_series {
     uint32_t handle;
-    uint32_t run_count;
-    size_t run_cap;
-    struct side_run **runs; /* ascending by window */
-    int64_t t_sealed_ms;    /* newest sample sealed from here */
+    uint32_t block_count;
+    size_t block_cap;
+    struct side_block **blocks; /* ascending in time, not overlapping */
+    int64_t t_sealed_ms;        /* newest sample sealed from here */
 };
 
 struct side_stripe {
@@ -140,5 +140,5 @@ void side_copy(struct side *side,
 /* The store holds the run's samples with lsn <= lsn_max: they leave. */
 void side_drop(struct side *side, uint32_t handle, int64_t window, uint64_t lsn_max);
 
-/* Forget series without runs where the head has nothing older than what was sealed. */
+/* Forget series without samples where the head has nothing older than what was sealed. */
 void side_forget_sealed(struct side *side, struct head *head);

@@ -55,15 +55,19 @@ bool tsdb_health(struct tsdb *db, struct err *err) {
 
 /* ---- opening ---- */
 
+void tsdb_set_out_of_order(struct tsdb *db, int64_t out_of_order_ms) {
+    if (out_of_order_ms == 0) {
+        out_of_order_ms = OUT_OF_ORDER_DEFAULT;
+    }
+    db->out_of_order_ms = out_of_order_ms > 0 ? out_of_order_ms : 0;
+}
+
 static void set_options(struct tsdb *db, const struct tsdb_options *options) {
     db->path = mem_strdup(options->path);
     db->clock = options->clock != NULL ? options->clock : clock_system();
     db->retention_ms = options->retention_ms;
     db->future_ms_max = options->future_ms_max;
-    db->out_of_order_ms = options->out_of_order_ms == 0 ? OUT_OF_ORDER_DEFAULT
-                          : options->out_of_order_ms == TSDB_OUT_OF_ORDER_NONE
-                              ? 0
-                              : options->out_of_order_ms;
+    tsdb_set_out_of_order(db, options->out_of_order_ms);
     db->space_reserve_bytes =
         options->space_reserve_bytes != 0 ? options->space_reserve_bytes : SPACE_RESERVE_DEFAULT;
     db->pending_bytes_max =

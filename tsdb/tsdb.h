@@ -66,6 +66,9 @@ struct tsdb_options {
 /* Open or create; recovers what a crash left. Errors: ERR_UNAVAILABLE (in use: message names the
  * pid), ERR_CORRUPT, ERR_IO, ERR_NO_SPACE, ERR_INVALID (newer format, network file system). */
 WARN_UNUSED bool tsdb_open(const struct tsdb_options *options, struct tsdb **ret, struct err *err);
+/* What tsdb_options.out_of_order_ms says, for what is committed from now on. */
+void tsdb_set_out_of_order(struct tsdb *db, int64_t out_of_order_ms);
+
 /* Commits what is pending, joins the threads. No batch or querier may be open. NULL ok. */
 void tsdb_close(struct tsdb *db);
 

@@ -200,6 +200,47 @@ def test_bombs_and_garbage(engine):
     assert engine.value("ok") is None, "nothing of a malformed body is stored"
 
 
+def test_out_of_order(make_engine, tmp_path):
+    """The window of prometheus.yml counts, at reload too; a refusal names its series and is counted."""
+    config = tmp_path / "prometheus.yml"
+    window = "storage: {tsdb: {out_of_order_time_window: %s}}\n"
+    config.write_text(window % "30m")
+    engine = make_engine(f"--config.file={config}").start()
+    minute = lambda n: (NOW - n * 60) * 1000  # noqa: E731
+
+    def send(*samples):
+        text = "".join(f'late{{a="b"}} {value} {minute(n)}\n' for n, value in samples)
+        return engine.request("/api/v1/import/prometheus", text.encode(), method="POST")
+
+    assert send((0, 1))[0] == 204
+    assert send((29, 2), (10, 3), (20, 4))[0] == 204
+    status, _, body = send((31, 5), (15, 6), (29, 2))
+    assert status == 400 and b'out of order sample: late{a="b"}' in body, body
+    status, _, body = send((10, 99))
+    assert status == 400 and b"another value" in body, body
+    config.write_text(window % "0s")
+    assert engine.request("/-/reload", b"", method="POST")[0] == 200
+    assert send((14, 7))[0] == 400
+    assert send((29, 2), (10, 3), (20, 4), (0, 1))[0] == 204, "repetitions are no refusals"
+    config.write_text(window % "10y")
+    assert engine.request("/-/reload", b"", method="POST")[0] == 200
+    assert send((60 * 24 * 7, 8))[0] == 204
+    values = lambda: [float(v) for _, v in engine.get(  # noqa: E731
+        f"/api/v1/query?time={NOW}&query=late[8d]")["data"]["result"][0]["values"]]
+    assert values() == [8, 2, 4, 6, 3, 1]
+    _, _, metrics = engine.request("/metrics")
+    assert b"tocsin_tsdb_samples_out_of_order_total 5\n" in metrics
+    for reason, count in (("out_of_order", 2), ("conflict", 1)):
+        line = f'tocsin_ingest_refused_total{{door="import",reason="{reason}"}} {count}\n'
+        assert line.encode() in metrics, metrics
+    engine.kill()
+    engine.start()
+    wait_for("everything is there again", lambda: values() == [8, 2, 4, 6, 3, 1])
+    config.write_text("storage: {tsdb: {out_of_order_time_windw: 1h}}\n")
+    status, _, body = engine.request("/-/reload", b"", method="POST")
+    assert status != 200 and b"out_of_order_time_window" in body, body
+
+
 def test_events_verdicts(engine):
     lines = [
         {"kind": "request", "app": "v", "method": "GET", "route": "/", "status": 200,

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/duration.h"
@@ -116,10 +117,16 @@ bool tool_out_open(struct tool_out *out, struct str path, struct err *err) {
     if (path.len == 0 || str_eq_c(path, "-")) {
         return true;
     }
+    out->path = mem_strndup(path.ptr, path.len);
+    struct stat st;
+    if (stat(out->path, &st) == 0 && !S_ISREG(st.st_mode)) {
+        /* A device or a pipe is written to, never replaced. */
+        out->fd = open(out->path, O_WRONLY | O_CLOEXEC);
+        return out->fd >= 0 || err_set_errno(err, ERR_IO, errno, "opening %s", out->path);
+    }
     struct buf partial;
     buf_init(&partial, SIZE_MAX);
     buf_printf(&partial, "%.*s.partial", STR_FMT(path));
-    out->path = mem_strndup(path.ptr, path.len);
     out->path_partial = buf_take(&partial, NULL);
     out->fd = open(out->path_partial, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
     return out->fd >= 0 || err_set_errno(err, ERR_IO, errno, "creating %s", out->path_partial);
@@ -134,7 +141,7 @@ static bool write_all(struct tool_out *out, struct err *err) {
         }
         if (wrote <= 0) {
             return err_set_errno(err, ERR_IO, errno, "writing %s",
-                                 out->path == NULL ? "the output" : out->path_partial);
+                                 out->path == NULL ? "the output" : out->path);
         }
         done += (size_t)wrote;
     }
@@ -150,7 +157,7 @@ bool tool_out_commit(struct tool_out *out, struct err *err) {
     if (!write_all(out, err)) {
         return false;
     }
-    if (out->path == NULL) {
+    if (out->path_partial == NULL) {
         return true;
     }
     bool is_ok = fsync(out->fd) == 0 && rename(out->path_partial, out->path) == 0;

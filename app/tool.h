@@ -100,8 +100,8 @@ WARN_UNUSED bool tool_read_remote(const char *url,
 struct tool_out {
     struct buf text; /* append here, then tool_out_flush() */
     int fd;
-    char *path; /* NULL = stdout */
-    char *path_partial;
+    char *path;         /* NULL = stdout */
+    char *path_partial; /* NULL = what is written to is not a file */
 };
 
 /* `path` empty or "-": stdout. A file appears under its name when it is complete. */

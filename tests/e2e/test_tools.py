@@ -6,7 +6,9 @@ and into promtool's, and both are dumped; seeds are printed.
 """
 
 import json
+import os
 import random
+import stat
 import subprocess
 import urllib.parse
 import urllib.request
@@ -19,7 +21,8 @@ QUIET = ("--self.scrape-interval=0", "--self.host-metrics=false", "--storage.tsd
 
 
 def tocsin(*arguments, data=None, code=0):
-    done = subprocess.run([BINARY, *map(str, arguments)], input=data, capture_output=True, check=False)
+    done = subprocess.run([BINARY, *map(str, arguments)], input=data, capture_output=True, check=False,
+                          timeout=60)
     assert done.returncode == code, (arguments, done.returncode, done.stderr)
     return done
 
@@ -117,6 +120,23 @@ def test_openmetrics_round_trip(make_engine, tmp_path):
         assert bits(copy) == bits(directory)
     from prometheus_client.openmetrics.parser import text_string_to_metric_families
     assert [family.name for family in text_string_to_metric_families(out.read_text())] == ["m"]
+
+
+def test_output_replaces_files_only(make_engine, tmp_path):
+    """-o FILE appears complete; a pipe is written to and stays a pipe; a directory is refused."""
+    directory = stored_page(make_engine, seed=5)
+    expected = tocsin("tsdb", "export", directory).stdout
+    out = tmp_path / "out.om"
+    out.write_text("old")
+    tocsin("tsdb", "export", "-o", out, directory)
+    assert out.read_bytes() == expected and not (tmp_path / "out.om.partial").exists()
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    copy = tmp_path / "copy"
+    with copy.open("wb") as sink, subprocess.Popen(["cat", str(pipe)], stdout=sink):
+        tocsin("tsdb", "export", "-o", pipe, directory)
+    assert copy.read_bytes() == expected and stat.S_ISFIFO(pipe.stat().st_mode)
+    assert b"Is a directory" in tocsin("tsdb", "export", "-o", tmp_path, directory, code=1).stderr
 
 
 def test_jsonl_round_trip(make_engine, tmp_path):

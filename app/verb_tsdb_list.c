@@ -1,5 +1,6 @@
 /* tocsin tsdb list: the windows of a data directory and what is not sealed yet. */
 #include "app/tool.h"
+#include "base/duration.h"
 #include "base/json.h"
 
 struct list_args {
@@ -63,11 +64,13 @@ static void print_json(const struct tsdb_window *windows,
 static void print_line(struct buf *out,
                        const char *from,
                        const char *to,
+                       const char *span,
                        const struct tsdb_window *sum) {
-    buf_printf(out, "%-24s  %-24s  %10llu  %12llu  %10llu  %13llu  %13llu  %13llu  %12.3f\n", from,
-               to, (unsigned long long)sum->series_count, (unsigned long long)sum->sample_count,
-               (unsigned long long)sum->chunk_count, (unsigned long long)sum->segment_bytes,
-               (unsigned long long)sum->row_bytes, (unsigned long long)sum->index_bytes,
+    buf_printf(out, "%-24s  %-24s  %6s  %10llu  %12llu  %10llu  %13llu  %13llu  %13llu  %12.3f\n",
+               from, to, span, (unsigned long long)sum->series_count,
+               (unsigned long long)sum->sample_count, (unsigned long long)sum->chunk_count,
+               (unsigned long long)sum->segment_bytes, (unsigned long long)sum->row_bytes,
+               (unsigned long long)sum->index_bytes,
                per_sample(window_bytes(sum), sum->sample_count));
 }
 
@@ -75,8 +78,8 @@ static void print_text(const struct tsdb_window *windows,
                        size_t count,
                        const struct tsdb_stats *stats,
                        struct buf *out) {
-    buf_printf(out, "%-24s  %-24s  %10s  %12s  %10s  %13s  %13s  %13s  %12s\n", "FROM", "TO",
-               "SERIES", "SAMPLES", "CHUNKS", "SEGMENT BYTES", "ROW BYTES", "INDEX BYTES",
+    buf_printf(out, "%-24s  %-24s  %6s  %10s  %12s  %10s  %13s  %13s  %13s  %12s\n", "FROM", "TO",
+               "SPAN", "SERIES", "SAMPLES", "CHUNKS", "SEGMENT BYTES", "ROW BYTES", "INDEX BYTES",
                "BYTES/SAMPLE");
     struct tsdb_window total = { 0 };
     for (size_t i = 0; i < count; i++) {
@@ -87,7 +90,14 @@ static void print_text(const struct tsdb_window *windows,
             rfc3339_from_ms(window->t_min_ms, from);
             rfc3339_from_ms(window->t_max_ms, to);
         }
-        print_line(out, from, to, window);
+        CLEANUP(buf_finish) struct buf span;
+        buf_init(&span, 64);
+        if (window->start_ms == INT64_MIN) {
+            buf_putc(&span, '?'); /* its description is damaged */
+        } else {
+            duration_print(&span, window->end_ms - window->start_ms + 1);
+        }
+        print_line(out, from, to, span.ptr, window);
         total.sample_count += window->sample_count;
         total.chunk_count += window->chunk_count;
         total.segment_bytes += window->segment_bytes;
@@ -97,7 +107,7 @@ static void print_text(const struct tsdb_window *windows,
             window->series_count > total.series_count ? window->series_count : total.series_count;
     }
     if (count > 1) {
-        print_line(out, "in all (series: most)", "", &total);
+        print_line(out, "in all (series: most)", "", "", &total);
     }
     buf_printf(out,
                "\nhead     %llu series, %llu open chunks\n"

@@ -194,6 +194,62 @@ static void take_names(const struct index *index,
     top_take(&by_bytes, arena, false, &ret->bytes_by_label);
 }
 
+/* ---- creations ---- */
+
+void creations_init(struct creations *creations) {
+    pthread_mutex_init(&creations->lock, NULL);
+    map_init(&creations->counts);
+}
+
+void creations_finish(struct creations *creations) {
+    map_finish(&creations->counts, NULL);
+    pthread_mutex_destroy(&creations->lock);
+}
+
+void creations_note(struct creations *creations, struct labels labels) {
+    struct str metric = labels_get(labels, METRIC_NAME);
+    pthread_mutex_lock(&creations->lock);
+    uintptr_t count = (uintptr_t)map_get(&creations->counts, metric);
+    if (count > 0 || creations->counts.count < CREATIONS_METRICS_MAX) {
+        (void)map_put(&creations->counts, metric, (void *)(count + 1));
+    }
+    pthread_mutex_unlock(&creations->lock);
+}
+
+static int compare_counts(const void *a, const void *b) {
+    const struct tsdb_count *x = a;
+    const struct tsdb_count *y = b;
+    if (x->count != y->count) {
+        return x->count > y->count ? -1 : 1;
+    }
+    return str_cmp(x->name, y->name);
+}
+
+static void take_creations(struct creations *creations,
+                           size_t limit,
+                           struct arena *arena,
+                           struct tsdb_count_list *ret) {
+    pthread_mutex_lock(&creations->lock);
+    size_t cap = creations->counts.count;
+    ret->items = arena_alloc(arena, (cap + 1) * sizeof(ret->items[0]));
+    ret->count = 0;
+    struct str name;
+    void *value;
+    for (size_t i = 0; map_next(&creations->counts, &i, &name, &value);) {
+        ret->items[ret->count++] = (struct tsdb_count){
+            .name = arena_str(arena, name),
+            .count = (uintptr_t)value,
+        };
+    }
+    pthread_mutex_unlock(&creations->lock);
+    if (ret->count > 1) {
+        qsort(ret->items, ret->count, sizeof(ret->items[0]), compare_counts);
+    }
+    ret->count = ret->count < limit ? ret->count : limit;
+}
+
+/* ---- the whole ---- */
+
 void tsdb_cardinality(struct tsdb *db,
                       size_t limit,
                       struct arena *arena,
@@ -221,6 +277,7 @@ void tsdb_cardinality(struct tsdb *db,
     }
     ret->pair_count = walk.pair_count;
     mem_free(walk.name_bytes);
+    take_creations(&db->creations, limit, arena, &ret->created_by_metric);
     ret->created_total = (uint64_t)metric_get(db->metrics.series_created);
     ret->left_total = (uint64_t)metric_get(db->metrics.series_evicted);
 }

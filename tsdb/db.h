@@ -4,7 +4,7 @@
  * Threads: callers · committer (journal writer, appends to the head) · store thread (store
  * writer, frees head memory). Locks, outermost first: maintain → apply → series → shard →
  * index_lock → stripe; leaves (nothing is taken while they are held): queue, queriers, metadata,
- * aliases, health, damage, env gates, the side's stripes (side.h).
+ * aliases, creations, health, damage, env gates, the side's stripes (side.h).
  */
 #pragma once
 
@@ -105,6 +105,20 @@ WARN_UNUSED bool kv_check_row(enum kv_table table,
 void kv_store_init(struct tsdb *db);
 extern const char *const kv_table_names[KV_TABLE_COUNT];
 
+/* ---- cardinality.c ---- */
+
+#define CREATIONS_METRICS_MAX 10000 /* metrics counted; series of more are not */
+
+/* Series brought into the head since the start, by metric. A leaf lock. */
+struct creations {
+    pthread_mutex_t lock;
+    struct map counts; /* metric name → count as a pointer; guarded by lock */
+};
+
+void creations_init(struct creations *creations);
+void creations_finish(struct creations *creations);
+void creations_note(struct creations *creations, struct labels labels);
+
 /* ---- alias.c ---- */
 
 struct alias_entry {
@@ -179,6 +193,7 @@ struct tsdb {
     struct head head;
     struct side side;
     struct metadata_table metadata;
+    struct creations creations;
     struct alias_shard aliases[ALIAS_SHARD_COUNT];
     uint64_t alias_seed[2];
     struct kv_store kv;

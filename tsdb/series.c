@@ -57,6 +57,7 @@ bool db_find_or_load_series(struct tsdb *db,
     if (ok) {
         *ret = head_insert(&db->head, &newcomer);
         metric_inc(db->metrics.series_created);
+        creations_note(&db->creations, labels);
     }
     pthread_rwlock_unlock(&db->series_lock);
     return ok;

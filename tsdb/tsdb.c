@@ -232,6 +232,7 @@ bool tsdb_open(const struct tsdb_options *options, struct tsdb **ret, struct err
     init_locks(db);
     set_options(db, options);
     map_init(&db->metadata.rows);
+    creations_init(&db->creations);
     u64map_init(&db->left_ids);
     kv_store_init(db);
     alias_init(db);
@@ -264,6 +265,7 @@ void tsdb_close(struct tsdb *db) {
     head_finish(&db->head);
     side_finish(&db->side);
     metadata_finish(&db->metadata);
+    creations_finish(&db->creations);
     alias_finish(db);
     u64map_finish(&db->left_ids);
     store_close(&db->store);

@@ -364,6 +364,7 @@ struct tsdb_cardinality {
     struct tsdb_count_list values_by_label;
     struct tsdb_count_list bytes_by_label; /* of values, once per series */
     struct tsdb_count_list series_by_pair; /* "name=value" */
+    struct tsdb_count_list created_by_metric; /* since the start, of the first 10,000 metrics */
 };
 
 /* The first `limit` of each list; everything lives in `arena`. Cost: one pass over the distinct

@@ -81,6 +81,7 @@ static bool write_status(struct web_request *request, size_t limit, struct err *
     write_number(&json, "numLabelNames", c.name_count);
     write_number(&json, "seriesCreated", c.created_total);
     write_number(&json, "seriesLeft", c.left_total);
+    write_list(&json, "seriesCreatedByMetricName", &c.created_by_metric);
     write_growth(&json, windows, window_count);
     write_number(&json, "journalBytes", stats.journal_bytes);
     write_number(&json, "storeBytes", stats.store_bytes);

@@ -145,6 +145,27 @@ static void lists_are_what_counting_gives(void **state) {
     }
 }
 
+/* Churn: what one metric made of new series, whether they are active or not. */
+static void creations_are_counted_by_metric(void **state) {
+    struct fixture *f = *state;
+    for (int i = 0; i < 30; i++) {
+        char id[16];
+        snprintf(id, sizeof(id), "%d", i);
+        (void)make_series(f, i % 3 == 0 ? "calm" : "churner", PAIRS("id", id));
+    }
+    for (int i = 0; i < 5; i++) {
+        (void)make_series(f, "calm", PAIRS("id", "0"));
+    }
+    struct tsdb_cardinality c;
+    tsdb_cardinality(f->db, 10, &f->arena, &c);
+    assert_int_equal(c.created_by_metric.count, 2);
+    assert_true(str_eq_c(c.created_by_metric.items[0].name, "churner"));
+    assert_int_equal(c.created_by_metric.items[0].count, 20);
+    assert_int_equal(c.created_by_metric.items[1].count, 10);
+    tsdb_cardinality(f->db, 1, &f->arena, &c);
+    assert_int_equal(c.created_by_metric.count, 1);
+}
+
 static void more_pairs_than_a_slice(void **state) {
     struct fixture *f = *state;
     uint64_t seed = 7;
@@ -181,6 +202,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
         TEST(lists_are_what_counting_gives),
+        TEST(creations_are_counted_by_metric),
         TEST(more_pairs_than_a_slice),
         TEST(windows_tell_what_was_sealed),
     };

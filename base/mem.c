@@ -32,6 +32,15 @@ void *mem_calloc(size_t count, size_t elem_bytes) {
     return ptr;
 }
 
+void *mem_calloc_aligned(size_t align, size_t bytes) {
+    assert(bytes % align == 0);
+    void *ptr = aligned_alloc(align, bytes);
+    if (ptr == NULL) {
+        die_out_of_memory(bytes);
+    }
+    return memset(ptr, 0, bytes);
+}
+
 void *mem_realloc(void *ptr, size_t bytes) {
     void *moved = realloc(ptr, bytes == 0 ? 1 : bytes);
     if (moved == NULL) {

@@ -10,6 +10,8 @@
 
 void *mem_alloc(size_t bytes);                     /* uninitialised; bytes may be 0 */
 void *mem_calloc(size_t count, size_t elem_bytes); /* zeroed; overflow aborts */
+/* Zeroed; `align` is a power of two that divides `bytes`. Freed like any other. */
+void *mem_calloc_aligned(size_t align, size_t bytes);
 void *mem_realloc(void *ptr, size_t bytes);
 void mem_free(void *ptr); /* NULL is fine */
 char *mem_strdup(const char *text);

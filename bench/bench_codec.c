@@ -1,11 +1,11 @@
 /*
  * The chunk codecs on the mixed corpus, and on a recorded one: bench_codec [SEED [FILE.jsonl.gz]]
  *
- * Per class: bytes per sample of XOR at 120, of P3 at 120 and 480 samples a chunk, and of P3 in
- * groups at 480 (payloads: XOR's times are in its bytes, P3's exact times take one byte a chunk,
- * groups share one column, not counted; buckets lean on the bucket before), and ns per sample to
- * encode and decode. Below, the weighted mix; then time columns alone. Every chunk is decoded and
- * compared bit by bit.
+ * Per class: bytes per sample of the head's tokens at 120, of P3 at 120 and 480 samples a chunk,
+ * and of P3 in groups at 480 (payloads: tokens have times in their bytes, P3's exact times take one
+ * byte a chunk, groups share one column, not counted; buckets lean on the bucket before), and ns per
+ * sample to encode and decode. Below, the weighted mix; then time columns alone. Every chunk is
+ * decoded and compared bit by bit.
  */
 #include <math.h>
 #include <stdio.h>
@@ -18,6 +18,7 @@
 #include "bench/recorded.h"
 #include "tsdb/chunk.h"
 #include "tsdb/codec_p3.h"
+#include "tsdb/token.h"
 
 enum {
     SERIES = 48,
@@ -35,7 +36,7 @@ struct mode {
 };
 
 static const struct mode modes[] = {
-    { "XOR/120", CHUNK_XOR, CHUNK_SMALL },
+    { "tokens/120", CHUNK_STREAM, CHUNK_SMALL },
     { "P3/120", CHUNK_P3, CHUNK_SMALL },
     { "P3/480", CHUNK_P3, CHUNK_LARGE },
     { "P3 groups/480", CHUNK_P3_GROUP, CHUNK_LARGE },
@@ -85,6 +86,34 @@ static void compare(const struct bench *bench, struct at at, size_t count, bool 
     }
 }
 
+/* As the head does it, without its blocks: tokens, runs of the same value in one byte. */
+static void encode_stream(const int64_t *t_ms,
+                          const double *values,
+                          size_t count,
+                          struct buf *out) {
+    struct token_state state = { .exponent = TOKEN_NONE };
+    uint8_t *run = NULL;
+    int64_t step = 0;
+    for (size_t i = 0; i < count; i++) {
+        uint8_t bytes[TOKEN_TIME_BYTES_MAX + TOKEN_BYTES_MAX];
+        uint8_t *end = bytes;
+        int64_t next = i == 0 ? 0 : t_ms[i] - t_ms[i - 1];
+        if (next != step) {
+            end = token_put_time(next - step, end);
+            step = next;
+        }
+        uint8_t *token = end;
+        end = token_put(&state, values[i], end);
+        bool is_repeat = *token == TOKEN_RUN_FIRST;
+        if (is_repeat && token == bytes && run != NULL && *run < TOKEN_RUN_LAST) {
+            (*run)++;
+            continue;
+        }
+        buf_append(out, bytes, (size_t)(end - bytes));
+        run = is_repeat ? (uint8_t *)out->ptr + out->len - 1 : NULL;
+    }
+}
+
 /* Appends a payload to bench->out. */
 static void encode(struct bench *bench, const struct mode *mode, struct at at) {
     const double *values = values_at(bench, at);
@@ -98,13 +127,7 @@ static void encode(struct bench *bench, const struct mode *mode, struct at at) {
         p3_encode(&bench->encoder, t_ms, values, mode->chunk, &bench->out);
         return;
     }
-    uint8_t bytes[CHUNK_SMALL * CHUNK_SAMPLE_BYTES_MAX];
-    struct chunk_appender appender;
-    chunk_appender_init(&appender);
-    for (size_t i = 0; i < mode->chunk; i++) {
-        chunk_append(&appender, bytes, t_ms[i], values[i]);
-    }
-    buf_append(&bench->out, bytes, chunk_byte_count(&appender));
+    encode_stream(t_ms, values, mode->chunk, &bench->out);
 }
 
 static bool decode(struct bench *bench, const struct mode *mode, struct str bytes, struct at at) {

@@ -25,31 +25,13 @@
 #define PREFETCH_AHEAD  8    /* series structs fetched before their turn */
 #define STRIPE_HOLD_MAX 256  /* samples appended per stripe lock */
 
-struct undo {
-    struct series *series;
-    int64_t t_last_ms;
-    uint64_t value_last_bits;
-    bool has_last;
-    bool is_defined;
-};
-
-struct accepted {
-    struct series *series;
-    uint32_t handle;
-    struct sample sample;
-    bool is_late;
-};
-
 struct group {
     struct tsdb *db;
     struct tsdb_batch **batches; /* taking part */
     size_t batch_count;
     size_t batch_cap;
     struct journal_record record;
-    struct undo *undos;
-    size_t undo_count;
-    size_t undo_cap;
-    struct accepted *accepted;
+    struct head_entry *accepted;
     size_t accepted_count;
     size_t accepted_cap;
     struct late *late;
@@ -68,8 +50,8 @@ static enum tsdb_outcome judge_older(struct group *group,
                                      uint32_t handle,
                                      struct sample sample) {
     for (; group->late_noted < group->accepted_count; group->late_noted++) {
-        const struct accepted *accepted = &group->accepted[group->late_noted];
-        late_note(group->late, accepted->handle, accepted->sample);
+        const struct head_entry *accepted = &group->accepted[group->late_noted];
+        late_note(group->late, accepted->handle, head_entry_sample(accepted));
     }
     return late_judge(group->late, series, handle, sample);
 }
@@ -92,7 +74,7 @@ static enum tsdb_outcome judge(struct group *group,
         return TSDB_ACCEPTED;
     }
     if (sample.t_ms == series->t_last_ms) {
-        bool is_same = double_bits(sample.value) == series->value_last_bits;
+        bool is_same = double_bits(sample.value) == series_last_bits(series);
         return is_same ? TSDB_DUPLICATE : TSDB_CONFLICT;
     }
     return judge_older(group, series, handle, sample);
@@ -101,9 +83,9 @@ static enum tsdb_outcome judge(struct group *group,
 static void define_series(struct group *group, struct series *series) {
     struct head *head = &group->db->head;
     struct label items[LABELS_COUNT_MAX];
+    struct labels labels = { .items = items };
     pthread_rwlock_rdlock(&head->index_lock);
-    index_labels(&head->index, series->labels, series->label_count, items);
-    struct labels labels = { .items = items, .count = series->label_count };
+    labels.count = index_labels(&head->index, series->labels, items);
     journal_add_definition(&group->record, series->id, labels);
     pthread_rwlock_unlock(&head->index_lock);
     series->is_defined = true;
@@ -113,40 +95,22 @@ static void accept_sample(struct group *group,
                           struct series *series,
                           uint32_t handle,
                           struct sample sample) {
-    if (group->undo_count == group->undo_cap) {
-        group->undos = vec_grow(group->undos, &group->undo_cap, group->undo_count + 1,
-                                sizeof(group->undos[0]));
-    }
-    group->undos[group->undo_count++] = (struct undo){
-        .series = series,
-        .t_last_ms = series->t_last_ms,
-        .value_last_bits = series->value_last_bits,
-        .has_last = series->has_last,
-        .is_defined = series->is_defined,
-    };
-    if (!series->is_defined) {
-        define_series(group, series);
-    }
-    bool is_late = is_older(series, sample);
-    if (is_late) {
-        journal_add_late(&group->record, series->id, sample);
-        group->late_count++;
-    } else {
-        series->has_last = true;
-        series->t_last_ms = sample.t_ms;
-        series->value_last_bits = double_bits(sample.value);
-        journal_add_sample(&group->record, series->id, sample);
-    }
     if (group->accepted_count == group->accepted_cap) {
         group->accepted = vec_grow(group->accepted, &group->accepted_cap, group->accepted_count + 1,
                                    sizeof(group->accepted[0]));
     }
-    group->accepted[group->accepted_count++] = (struct accepted){
-        .series = series,
-        .handle = handle,
-        .sample = sample,
-        .is_late = is_late,
-    };
+    struct head_entry *entry = &group->accepted[group->accepted_count++];
+    if (is_older(series, sample)) {
+        head_accept_late(series, handle, sample, entry);
+        journal_add_late(&group->record, series->id, sample);
+        group->late_count++;
+    } else {
+        head_accept(&group->db->head, series, handle, sample, entry);
+        journal_add_step(&group->record, series->id, sample.t_ms, entry->token, entry->token_len);
+    }
+    if (!series->is_defined) {
+        define_series(group, series);
+    }
 }
 
 /* Series of the batch that left the head come back first: pointers must hold for the group. */
@@ -180,7 +144,6 @@ static void judge_batch(struct group *group, struct tsdb_batch *batch) {
 }
 
 static void forget_accepted(struct group *group) {
-    group->undo_count = 0;
     group->accepted_count = 0;
     group->late_noted = 0;
     group->late_count = 0;
@@ -188,12 +151,8 @@ static void forget_accepted(struct group *group) {
 }
 
 static void undo_all(struct group *group) {
-    for (size_t i = group->undo_count; i > 0; i--) {
-        const struct undo *undo = &group->undos[i - 1];
-        undo->series->t_last_ms = undo->t_last_ms;
-        undo->series->value_last_bits = undo->value_last_bits;
-        undo->series->has_last = undo->has_last;
-        undo->series->is_defined = undo->is_defined;
+    for (size_t i = group->accepted_count; i > 0; i--) {
+        head_undo(&group->accepted[i - 1]);
     }
     forget_accepted(group);
 }
@@ -274,7 +233,8 @@ static void judge_failure(struct tsdb *db, int rc, struct err *err) {
 
 static bool write_group(struct group *group, uint64_t lsn, struct err *err) {
     struct tsdb *db = group->db;
-    struct str body = journal_seal_record(&group->record, group->now_ms);
+    bool starts_epoch = lsn == db->head.epoch_lsn;
+    struct str body = journal_seal_record(&group->record, starts_epoch, group->now_ms);
     int rc = write_once(group, lsn, body);
     while (rc == MDB_MAP_FULL && env_grow(&db->journal, err)) {
         rc = write_once(group, lsn, body);
@@ -282,6 +242,7 @@ static bool write_group(struct group *group, uint64_t lsn, struct err *err) {
     if (rc == 0) {
         metric_inc(db->metrics.commits);
         metric_observe(db->metrics.journal_record_bytes, (double)body.len);
+        db->epoch_bytes += body.len;
         return true;
     }
     metric_inc(db->metrics.commit_failures);
@@ -308,11 +269,11 @@ static void append_accepted(struct group *group, uint64_t lsn) {
     int64_t t_min_ms = INT64_MAX;
     int64_t t_max_ms = INT64_MIN;
     for (size_t i = 0; i < group->accepted_count; i++) {
-        const struct accepted *accepted = &group->accepted[i];
-        t_min_ms = accepted->sample.t_ms < t_min_ms ? accepted->sample.t_ms : t_min_ms;
-        t_max_ms = accepted->sample.t_ms > t_max_ms ? accepted->sample.t_ms : t_max_ms;
+        const struct head_entry *accepted = &group->accepted[i];
+        t_min_ms = accepted->t_ms < t_min_ms ? accepted->t_ms : t_min_ms;
+        t_max_ms = accepted->t_ms > t_max_ms ? accepted->t_ms : t_max_ms;
         if (accepted->is_late) {
-            side_add(&group->db->side, accepted->handle, accepted->sample, lsn);
+            side_add(&group->db->side, accepted->handle, head_entry_sample(accepted), lsn);
             continue;
         }
         struct head_stripe *stripe = head_stripe(head, accepted->handle);
@@ -328,8 +289,7 @@ static void append_accepted(struct group *group, uint64_t lsn) {
             held_count = 0;
         }
         held_count++;
-        head_append_locked(head, accepted->handle, accepted->series, accepted->sample, lsn,
-                           lsn_floor);
+        head_append_locked(head, accepted, lsn, lsn_floor);
     }
     if (held != NULL) {
         pthread_mutex_unlock(&held->lock);
@@ -503,7 +463,6 @@ void group_destroy(struct group *group) {
     journal_record_finish(&group->record);
     late_destroy(group->late);
     mem_free(group->batches);
-    mem_free(group->undos);
     mem_free(group->accepted);
     mem_free(group);
 }

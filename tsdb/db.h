@@ -219,7 +219,9 @@ struct tsdb {
     bool has_committer;
     pthread_t committer;
 
-    pthread_mutex_t apply; /* committer: one group; store thread: eviction */
+    pthread_mutex_t apply;  /* committer: one group; store thread: eviction */
+    uint64_t epoch_bytes;   /* under apply: of journal records since head.epoch_lsn … */
+    int64_t epoch_start_ms; /* … which was then */
     _Atomic uint64_t visible_lsn;
     _Atomic uint64_t samples_total;
     _Atomic int64_t t_min_ms;

@@ -9,6 +9,10 @@
 
 #define SHARD_SLOTS_MIN 64
 
+/* Slots in use at most, and how the table grows, so that it is about three quarters full. */
+#define SHARD_IS_FULL(count, slot_count) (8 * (uint64_t)(count) >= 7 * (uint64_t)(slot_count))
+#define SHARD_GROWN(slot_count)          ((slot_count) + (slot_count) / 4)
+
 void head_init(struct head *head, int64_t block_ms, uint64_t series_max) {
     memset(head, 0, sizeof(*head));
     random_bytes(&head->seed, sizeof(head->seed));
@@ -22,6 +26,8 @@ void head_init(struct head *head, int64_t block_ms, uint64_t series_max) {
         head->shards[i].slot_count = SHARD_SLOTS_MIN;
         head->shards[i].slots = mem_calloc(SHARD_SLOTS_MIN, sizeof(uint64_t));
     }
+    epochs_init(&head->epochs);
+    head_begin_epoch(head, 1);
     rwlock_init(&head->index_lock);
     index_init(&head->index, head->seed);
     for (size_t i = 0; i < HEAD_STRIPE_COUNT; i++) {
@@ -42,6 +48,7 @@ void head_finish(struct head *head) {
         mem_free(head->shards[i].slots);
         pthread_rwlock_destroy(&head->shards[i].lock);
     }
+    epochs_finish(&head->epochs);
     index_finish(&head->index);
     pthread_rwlock_destroy(&head->index_lock);
     for (size_t i = 0; i < HEAD_STRIPE_COUNT; i++) {
@@ -87,26 +94,30 @@ static struct head_shard *shard_of(struct head *head, uint64_t hash) {
     return &head->shards[hash % HEAD_SHARD_COUNT];
 }
 
-static size_t first_slot(const struct head_shard *shard, uint64_t hash) {
-    return (size_t)(hash / HEAD_SHARD_COUNT) & (shard->slot_count - 1);
+/* Slots ascend with the tag, so that a rebuilt table is filled from front to back. */
+static uint32_t first_slot(const struct head_shard *shard, uint32_t tag) {
+    return (uint32_t)((uint64_t)tag * shard->slot_count >> 32);
+}
+
+static uint32_t next_slot(const struct head_shard *shard, uint32_t slot) {
+    return slot + 1 == shard->slot_count ? 0 : slot + 1;
 }
 
 static series_ref_t find_locked(struct head *head,
                                 const struct head_shard *shard,
                                 struct labels labels,
                                 uint64_t hash) {
-    uint64_t tag = hash >> 32;
-    for (size_t i = first_slot(shard, hash);; i = (i + 1) & (shard->slot_count - 1)) {
+    uint32_t tag = (uint32_t)(hash >> 32);
+    for (uint32_t i = first_slot(shard, tag);; i = next_slot(shard, i)) {
         uint64_t slot = shard->slots[i];
         if (slot == 0) {
             return 0;
         }
-        if (slot >> 32 != tag) {
+        if ((uint32_t)(slot >> 32) != tag) {
             continue;
         }
         struct series *series = head_at(head, (uint32_t)slot);
-        if (series != NULL && series->hash == hash &&
-            index_labels_equal(&head->index, series->labels, series->label_count, labels)) {
+        if (series != NULL && index_labels_equal(&head->index, series->labels, labels)) {
             return ref_make(series->id, (uint32_t)slot);
         }
     }
@@ -122,7 +133,7 @@ static series_ref_t find_series(struct head *head,
     series_ref_t ref = find_locked(head, shard, labels, hash);
     if (ref != 0 && is_use) {
         struct series *series = head_at(head, ref_handle(ref));
-        atomic_store_explicit(&series->touched, head->round, memory_order_relaxed);
+        atomic_store_explicit(&series->touched, (uint16_t)head->round, memory_order_relaxed);
     }
     pthread_rwlock_unlock(&head->index_lock);
     pthread_rwlock_unlock(&shard->lock);
@@ -139,29 +150,25 @@ series_ref_t head_find_quiet(struct head *head, struct labels labels, uint64_t h
 
 /* ---- insert ---- */
 
-static void put_slot(struct head_shard *shard, uint64_t hash, uint32_t handle) {
-    size_t i = first_slot(shard, hash);
+static void put_slot(struct head_shard *shard, uint64_t slot) {
+    uint32_t i = first_slot(shard, (uint32_t)(slot >> 32));
     while (shard->slots[i] != 0) {
-        i = (i + 1) & (shard->slot_count - 1);
+        i = next_slot(shard, i);
     }
-    shard->slots[i] = (hash & ~UINT64_C(0xffffffff)) | handle;
+    shard->slots[i] = slot;
     shard->count++;
 }
 
 /* Fill a table of `slot_count` slots with the entries whose series are still there. */
-static void rebuild_shard(struct head *head, struct head_shard *shard, size_t slot_count) {
+static void rebuild_shard(struct head *head, struct head_shard *shard, uint32_t slot_count) {
     uint64_t *old = shard->slots;
-    size_t old_count = shard->slot_count;
+    uint32_t old_count = shard->slot_count;
     shard->slots = mem_calloc(slot_count, sizeof(uint64_t));
     shard->slot_count = slot_count;
     shard->count = 0;
-    for (size_t i = 0; i < old_count; i++) {
-        if (old[i] == 0) {
-            continue;
-        }
-        const struct series *series = head_at(head, (uint32_t)old[i]);
-        if (series != NULL) {
-            put_slot(shard, series->hash, (uint32_t)old[i]);
+    for (uint32_t i = 0; i < old_count; i++) {
+        if (old[i] != 0 && head_at(head, (uint32_t)old[i]) != NULL) {
+            put_slot(shard, old[i]);
         }
     }
     mem_free(old);
@@ -171,7 +178,7 @@ static struct series *new_series(struct head *head, uint32_t handle) {
     uint32_t number = handle >> HEAD_PAGE_SHIFT;
     struct series *page = atomic_load_explicit(&head->pages[number], memory_order_relaxed);
     if (page == NULL) {
-        page = mem_calloc(HEAD_PAGE_SERIES, sizeof(*page));
+        page = mem_calloc_aligned(sizeof(*page), HEAD_PAGE_SERIES * sizeof(*page));
         atomic_store_explicit(&head->pages[number], page, memory_order_release);
     }
     return &page[handle & (HEAD_PAGE_SERIES - 1)];
@@ -198,23 +205,22 @@ static series_ref_t insert_locked(struct head *head,
         raise_id_next(head, id);
     }
     struct series *series = new_series(head, handle);
-    series->hash = newcomer->hash;
     series->labels = index_add(&head->index, handle, newcomer->labels);
-    series->label_count = (uint8_t)newcomer->labels.count;
     series->is_defined = newcomer->is_defined;
     series->is_stored = newcomer->is_stored;
-    series->has_last = newcomer->has_last;
-    series->t_last_ms = newcomer->t_last_ms;
-    series->value_last_bits = newcomer->value_last_bits;
+    series->exponent = TOKEN_NONE;
+    series->t_last_ms = INT64_MIN;
+    if (newcomer->has_last) {
+        series_set_last(series, newcomer->t_last_ms, newcomer->value_last_bits);
+    }
     series->t_first_ms = newcomer->t_first_ms;
-    series->t_newest_ms = newcomer->has_last ? newcomer->t_last_ms : INT64_MIN;
-    atomic_store_explicit(&series->touched, head->round, memory_order_relaxed);
+    atomic_store_explicit(&series->touched, (uint16_t)head->round, memory_order_relaxed);
     series->id = id;
     head->handle_end = handle + 1;
-    if (3 * (shard->count + 1) > 2 * shard->slot_count) {
-        rebuild_shard(head, shard, shard->slot_count * 2);
+    if (SHARD_IS_FULL(shard->count + 1, shard->slot_count)) {
+        rebuild_shard(head, shard, SHARD_GROWN(shard->slot_count));
     }
-    put_slot(shard, newcomer->hash, handle);
+    put_slot(shard, (newcomer->hash & ~UINT64_C(0xffffffff)) | handle);
     head->series_count++;
     return ref_make(id, handle);
 }
@@ -284,8 +290,8 @@ size_t head_evict(struct head *head,
         if (series == NULL || !may_leave(ctx, series, handle)) {
             continue;
         }
-        assert(series->open == 0 && series->closed == 0 && series->history == 0);
-        index_free_labels(&head->index, series->labels, series->label_count);
+        assert(series->chunks == 0 && series->history == 0);
+        index_free_labels(&head->index, series->labels);
         memset(series, 0, sizeof(*series));
         count++;
     }

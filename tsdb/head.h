@@ -10,6 +10,8 @@
  *   chunk    up to 120 samples of one series within one window; "open" takes samples, "closed" ones
  *            wait for sealing. Together: unsealed.
  *   lsn      number of the journal record (= commit) a sample came with.
+ *   epoch    a run of journal records that replay can start at (epoch.h).
+ *   entry    an accepted sample between judging and publishing.
  *
  * Invariants
  *   1. Chunks hold durable samples only; the committer alone appends.
@@ -22,65 +24,79 @@
  */
 #pragma once
 
+#include <assert.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
 #include "tsdb/bytes.h"
 #include "tsdb/chunk.h"
+#include "tsdb/epoch.h"
 #include "tsdb/index.h"
+#include "tsdb/token.h"
 #include "tsdb/tsdb.h"
 
 #define HEAD_SHARD_COUNT    16
 #define HEAD_STRIPE_COUNT   16
-#define HEAD_PAGE_SHIFT     12
+#define HEAD_PAGE_SHIFT     10
 #define HEAD_PAGE_SERIES    (1U << HEAD_PAGE_SHIFT)
 #define HEAD_PAGE_COUNT_MAX (1U << (32 - HEAD_PAGE_SHIFT))
 
+/* One cache line. */
 struct series {
-    /* set before the ref is handed out, then immutable */
-    uint64_t id; /* 0: nobody here (never was, or left) */
-    uint64_t hash;
-    uint32_t labels; /* slab handle in head->index.labels */
-    uint8_t label_count;
+    uint64_t id; /* 0: nobody here (never was, or left); immutable while the ref is valid */
 
     /* owned by the committer (under apply) */
-    bool is_defined; /* journal or store knows the labels */
-    bool has_last;
-    int64_t t_last_ms; /* newest accepted sample, durable or being committed */
-    uint64_t value_last_bits;
+    _Atomic int64_t t_last_ms; /* newest accepted sample, durable or being committed */
+    uint64_t last;             /* … its value, with `exponent`: see token.h */
+
+    /* guarded by the stripe */
+    uint64_t lsn_last;  /* newest commit with samples of this series */
+    int64_t t_first_ms; /* oldest sample no window index covers; INT64_MAX = none */
+    uint32_t chunks;    /* newest unsealed chunk or 0; its `next` is the oldest (a ring) */
+    uint32_t history;   /* see append.c; 0 = none */
+    uint32_t fresh;     /* samples of the commit lsn_last */
+
+    uint32_t labels; /* in head->index.labels; immutable like the id */
+
+    /* owned by the committer */
+    uint32_t step_ms; /* between the two newest samples; 0 = unknown or larger */
+    unsigned exponent : 5;
+    bool has_last : 1;
+    bool is_defined : 1; /* journal or store knows the labels */
+    bool is_pending : 1; /* has samples in the commit that is under way */
 
     /* owned by the store thread */
     bool is_stored; /* the store has the series row */
 
-    _Atomic uint32_t touched; /* maintenance round of the last look-up */
-
-    /* guarded by the stripe */
-    uint32_t open;       /* chunk or 0 */
-    uint32_t closed;     /* newest closed chunk or 0; its `next` is the oldest (a ring) */
-    uint32_t history;    /* see head_history in append.c; 0 = none */
-    uint32_t seq_end;    /* samples appended so far (wraps) */
-    uint32_t seq_before; /* seq_end before the commit lsn_last */
-    uint64_t lsn_last;   /* newest commit with samples of this series */
-    int64_t t_first_ms;  /* oldest sample no window index covers; INT64_MAX = none */
-    int64_t t_newest_ms; /* newest sample */
+    _Atomic uint16_t touched; /* maintenance round of the last look-up (wraps) */
 };
 
+static_assert(sizeof(struct series) == 64, "a series fills a cache line");
+
+#define CHUNK_INLINE_BYTES 7
+
+/* Followed by a ring of blocks with the rest of its stream of tokens (token.h). */
 struct chunk {
-    uint32_t next; /* ring of closed chunks */
-    uint32_t seq_first;
-    uint64_t lsn_first;
-    uint64_t lsn_last;
+    uint32_t next;  /* the chunk after it; of the newest one: the oldest */
+    uint32_t tail;  /* newest block, whose next is the first; 0 = none yet */
+    uint32_t epoch; /* of the first sample */
+    uint16_t count;
+    uint16_t len; /* bytes of the stream */
     int64_t t_first_ms;
-    struct chunk_appender appender;
-    uint16_t payload_cap;
-    uint8_t payload[];
+    bool is_open : 1;
+    bool is_run : 1;   /* the last byte is a run that may grow */
+    bool is_short : 1; /* cut early, see append.c */
+    uint8_t bytes[CHUNK_INLINE_BYTES];
 };
+
+/* What a stream can grow to: a chunk is closed when one more sample might not fit. */
+#define CHUNK_STREAM_BYTES_MAX 288
 
 struct head_shard {
     pthread_rwlock_t lock;
     uint64_t *slots; /* high half of the hash above the handle; 0 = free */
-    size_t slot_count;
-    size_t count;
+    uint32_t slot_count;
+    uint32_t count;
 };
 
 struct head_stripe {
@@ -102,6 +118,10 @@ struct head {
     _Atomic uint64_t open_count;
     _Atomic uint64_t closed_count;
     _Atomic uint64_t closed_bytes;
+
+    struct epochs epochs;
+    uint32_t epoch;     /* the newest, which commits belong to; under apply */
+    uint64_t epoch_lsn; /* its first record */
 
     struct head_shard shards[HEAD_SHARD_COUNT];
     pthread_rwlock_t index_lock;
@@ -164,6 +184,53 @@ size_t head_evict(struct head *head,
                   void *ctx,
                   uint64_t epoch);
 
+/* ---- samples: accepting (accept.c) ---- */
+
+/* An accepted sample: what its series was before, and what publishing needs. */
+struct head_entry {
+    struct series *series;
+    int64_t t_ms;
+    int64_t t_before_ms;
+    uint64_t last; /* token state after the sample */
+    uint64_t last_before;
+    uint32_t handle;
+    uint32_t step_before_ms;
+    uint8_t exponent;
+    uint8_t exponent_before;
+    bool had_last;
+    bool was_defined;
+    bool was_pending;
+    bool is_late; /* goes to the side (side.h); no token */
+    uint8_t token_len;
+    uint8_t token[TOKEN_BYTES_MAX];
+};
+
+/* Bits of the newest accepted value; series->has_last is set. */
+uint64_t series_last_bits(const struct series *series);
+/* What is known of the newest sample from elsewhere: the store, or the journal. */
+void series_set_last(struct series *series, int64_t t_ms, uint64_t value_bits);
+
+/*
+ * The series takes a sample newer than its newest: its state moves, and *ret holds the step as a
+ * token: absolute when the series has no sample in the current epoch yet. head_undo() takes it
+ * back, newest first. The caller holds apply.
+ */
+void head_accept(struct head *head,
+                 struct series *series,
+                 uint32_t handle,
+                 struct sample sample,
+                 struct head_entry *ret);
+/* The same for one that is older: nothing of the series moves. */
+void head_accept_late(struct series *series,
+                      uint32_t handle,
+                      struct sample sample,
+                      struct head_entry *ret);
+void head_undo(const struct head_entry *entry);
+struct sample head_entry_sample(const struct head_entry *entry);
+
+/* A new epoch starts with the record `lsn`. The caller holds apply. */
+void head_begin_epoch(struct head *head, uint64_t lsn);
+
 /* ---- samples (append.c) ---- */
 
 static inline struct head_stripe *head_stripe(struct head *head, uint32_t handle) {
@@ -171,13 +238,12 @@ static inline struct head_stripe *head_stripe(struct head *head, uint32_t handle
 }
 
 /*
- * Append a durable sample (invariant 1). The stripe is locked. `lsn_floor` is the oldest snapshot
- * of any open querier: what only older ones would need is forgotten.
+ * Publish a durable sample (invariant 1), in the order of acceptance. The stripe is locked.
+ * `lsn_floor` is the oldest snapshot of any open querier: what only older ones would need is
+ * forgotten.
  */
 void head_append_locked(struct head *head,
-                        uint32_t handle,
-                        struct series *series,
-                        struct sample sample,
+                        const struct head_entry *entry,
                         uint64_t lsn,
                         uint64_t lsn_floor);
 
@@ -203,14 +269,28 @@ bool head_has_in_range(struct head *head,
                        const struct series *series,
                        const struct head_read *read);
 
-/* Close the open chunk. The stripe is locked. */
+/* The oldest unsealed chunk or NULL; the one after it, or NULL. The stripe is locked. */
+const struct chunk *head_oldest_locked(struct head *head,
+                                       uint32_t handle,
+                                       const struct series *series);
+const struct chunk *head_next_locked(struct head *head,
+                                     uint32_t handle,
+                                     const struct series *series,
+                                     const struct chunk *chunk);
+/* How many unsealed samples a reader at `lsn` sees. The stripe is locked. */
+uint64_t head_visible_locked(struct head *head,
+                             uint32_t handle,
+                             const struct series *series,
+                             uint64_t lsn);
+/* The chunk's stream; `out` has room for CHUNK_STREAM_BYTES_MAX. The stripe is locked. */
+void head_copy_stream_locked(struct head *head,
+                             uint32_t handle,
+                             const struct chunk *chunk,
+                             uint8_t *out);
+/* Close the newest chunk. The stripe is locked. */
 void head_close_chunk_locked(struct head *head, uint32_t handle, struct series *series);
-/* The oldest closed chunk or NULL. The stripe is locked. */
-struct chunk *head_oldest_closed_locked(struct head *head, uint32_t handle, struct series *series);
-/* Free the oldest closed chunk (invariant 3 is the caller's). The stripe is locked. */
+/* Free the oldest chunk, a closed one (invariant 3 is the caller's). The stripe is locked. */
 void head_drop_oldest_locked(struct head *head, uint32_t handle, struct series *series);
-/* lsn of the oldest unsealed sample, UINT64_MAX when there is none. The stripe is locked. */
-uint64_t head_lsn_unsealed_locked(struct head *head, uint32_t handle, const struct series *series);
 
 /* Window indexes now cover the series' sealed samples before t_after_ms. index_lock is held. */
 void head_cover(struct head *head, uint32_t handle, struct series *series, int64_t t_after_ms);

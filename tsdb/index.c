@@ -5,11 +5,11 @@
 
 #include "base/hash.h"
 #include "base/mem.h"
+#include "tsdb/bytes.h"
 
 #define TABLE_MIN 256
 
 static_assert(LABEL_VALUE_BYTES_MAX + 2 <= SLAB_BYTES_MAX, "a symbol fits a slab block");
-static_assert(LABELS_COUNT_MAX * 4 <= SLAB_BYTES_MAX, "a label array fits a slab block");
 
 /* ---- hash tables of numbers ---- */
 
@@ -251,60 +251,89 @@ void index_finish(struct index *index) {
 
 /* ---- series ---- */
 
-uint32_t index_add(struct index *index, uint32_t handle, struct labels labels) {
-    assert(labels.count <= LABELS_COUNT_MAX);
-    if (labels.count == 0) {
+/* A label block: u8 count, then the pair numbers as uvarints; those of old pairs are small. */
+#define LABEL_BLOCK_BYTES_MAX (1 + LABELS_COUNT_MAX * 5)
+
+static_assert(LABEL_BLOCK_BYTES_MAX <= SLAB_BYTES_MAX, "a label block fits a slab block");
+static_assert(LABELS_COUNT_MAX <= UINT8_MAX, "the count fits its byte");
+
+struct label_walk {
+    const uint8_t *next;
+    unsigned left;
+};
+
+static struct label_walk label_walk(const struct index *index, uint32_t block) {
+    const uint8_t *bytes = slab_at(&index->labels, block);
+    return (struct label_walk){ .next = bytes + 1, .left = bytes[0] };
+}
+
+/* Pair number, 0 at the end. */
+static uint32_t label_next(struct label_walk *walk) {
+    if (walk->left == 0) {
         return 0;
     }
-    uint32_t block = slab_alloc(&index->labels, labels.count * sizeof(uint32_t));
-    uint32_t *numbers = slab_at(&index->labels, block);
-    for (size_t i = 0; i < labels.count; i++) {
-        numbers[i] = intern_pair(index, labels.items[i]);
-        pair_append(&index->pairs[numbers[i]], handle);
+    walk->left--;
+    uint32_t number = 0;
+    for (unsigned shift = 0;; shift += 7) {
+        uint8_t byte = *walk->next++;
+        number |= (uint32_t)(byte & 0x7f) << shift;
+        if (byte < 0x80) {
+            return number;
+        }
     }
+}
+
+uint32_t index_add(struct index *index, uint32_t handle, struct labels labels) {
+    assert(labels.count <= LABELS_COUNT_MAX);
+    uint8_t bytes[LABEL_BLOCK_BYTES_MAX];
+    uint8_t *end = bytes;
+    *end++ = (uint8_t)labels.count;
+    for (size_t i = 0; i < labels.count; i++) {
+        uint32_t number = intern_pair(index, labels.items[i]);
+        pair_append(&index->pairs[number], handle);
+        end = bytes_put_uvarint(end, number);
+    }
+    size_t len = (size_t)(end - bytes);
+    uint32_t block = slab_alloc(&index->labels, len);
+    memcpy(slab_at(&index->labels, block), bytes, len);
     return block;
 }
 
-void index_labels(const struct index *index,
-                  uint32_t label_handle,
-                  size_t count,
-                  struct label *items) {
-    if (count == 0) {
-        return;
+size_t index_labels(const struct index *index, uint32_t block, struct label *items) {
+    struct label_walk walk = label_walk(index, block);
+    size_t count = 0;
+    uint32_t number;
+    while ((number = label_next(&walk)) != 0) {
+        const struct index_pair *pair = &index->pairs[number];
+        items[count++] = (struct label){
+            .name = index_string(index, pair->name),
+            .value = index_string(index, pair->value),
+        };
     }
-    const uint32_t *numbers = slab_at(&index->labels, label_handle);
-    for (size_t i = 0; i < count; i++) {
-        const struct index_pair *pair = &index->pairs[numbers[i]];
-        items[i].name = index_string(index, pair->name);
-        items[i].value = index_string(index, pair->value);
-    }
+    return count;
 }
 
-bool index_labels_equal(const struct index *index,
-                        uint32_t label_handle,
-                        size_t count,
-                        struct labels labels) {
-    if (count != labels.count) {
+bool index_labels_equal(const struct index *index, uint32_t block, struct labels labels) {
+    struct label_walk walk = label_walk(index, block);
+    if (walk.left != labels.count) {
         return false;
     }
-    if (count == 0) {
-        return true;
-    }
-    const uint32_t *numbers = slab_at(&index->labels, label_handle);
-    for (size_t i = 0; i < count; i++) {
-        const struct index_pair *pair = &index->pairs[numbers[i]];
-        if (!str_eq(index_string(index, pair->name), labels.items[i].name) ||
-            !str_eq(index_string(index, pair->value), labels.items[i].value)) {
+    for (size_t i = 0; i < labels.count; i++) {
+        const struct index_pair *pair = &index->pairs[label_next(&walk)];
+        if (!str_eq(index_string(index, pair->value), labels.items[i].value) ||
+            !str_eq(index_string(index, pair->name), labels.items[i].name)) {
             return false;
         }
     }
     return true;
 }
 
-void index_free_labels(struct index *index, uint32_t label_handle, size_t count) {
-    if (count > 0) {
-        slab_free(&index->labels, label_handle, count * sizeof(uint32_t));
+void index_free_labels(struct index *index, uint32_t block) {
+    struct label_walk walk = label_walk(index, block);
+    while (label_next(&walk) != 0) {
     }
+    const uint8_t *bytes = slab_at(&index->labels, block);
+    slab_free(&index->labels, block, (size_t)(walk.next - bytes));
 }
 
 /* ---- dropping ---- */

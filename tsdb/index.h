@@ -56,7 +56,7 @@ struct index_table {
 struct index {
     uint64_t seed;
     struct slab strings;
-    struct slab labels; /* arrays of pair numbers, one per series */
+    struct slab labels; /* the pair numbers of every series */
     struct index_symbol *symbols;
     size_t symbol_cap;
     uint32_t symbol_count; /* highest number + 1 */
@@ -78,21 +78,20 @@ struct index {
 void index_init(struct index *index, uint64_t seed);
 void index_finish(struct index *index);
 
-/* Intern the labels and list the handle (larger than any before) under every pair. Returns a slab
- * handle in index->labels holding labels.count pair numbers (0 when there are no labels). */
+/* Intern the labels and list the handle (larger than any before) under every pair. Returns a label
+ * block, a slab handle in index->labels. */
 uint32_t index_add(struct index *index, uint32_t handle, struct labels labels);
 
-/* True when the series' pairs spell exactly these labels. */
-bool index_labels_equal(const struct index *index,
-                        uint32_t label_handle,
-                        size_t count,
-                        struct labels labels);
+/* True when the block's pairs spell exactly these labels. */
+bool index_labels_equal(const struct index *index, uint32_t block, struct labels labels);
 
-/* Labels pointing at the index' own strings (see Life). `items` has room for `count`. */
-void index_labels(const struct index *index,
-                  uint32_t label_handle,
-                  size_t count,
-                  struct label *items);
+/* Labels pointing at the index' own strings (see Life). `items` has room for LABELS_COUNT_MAX;
+ * returns their count, index_label_count(). */
+size_t index_labels(const struct index *index, uint32_t block, struct label *items);
+
+static inline size_t index_label_count(const struct index *index, uint32_t block) {
+    return *(const uint8_t *)slab_at(&index->labels, block);
+}
 
 /* Drop every handle for which is_dead() is true from every list; then empty pairs and unused
  * symbols. Strings go to the retired list under `epoch`. */
@@ -100,7 +99,7 @@ void index_sweep(struct index *index,
                  bool (*is_dead)(void *ctx, uint32_t handle),
                  void *ctx,
                  uint64_t epoch);
-void index_free_labels(struct index *index, uint32_t label_handle, size_t count);
+void index_free_labels(struct index *index, uint32_t block);
 /* Free retired strings with an epoch < `epoch`. */
 void index_release(struct index *index, uint64_t epoch);
 

@@ -11,12 +11,26 @@
 #include "base/mem.h"
 #include "tsdb/bytes.h"
 
-#define RECORD_VERSION 1
 #define KEY_BYTES      12 /* LSN, part */
 #define HEADER_BYTES   8  /* CRC, version, flags, zero */
+#define AT_VERSION     4
 #define PART_BYTES_MAX (8 * 4096 - 16)
 #define FLAG_LAST      1
-#define VALUE_RAW      1 /* token: eight bytes follow */
+#define VALUE_RAW      1 /* version 1: eight bytes follow */
+
+/* Of a body */
+#define FLAG_EPOCH 1
+
+/* Of a sample, below its series */
+#define FLAG_TIME 1 /* not at the time of the sample before */
+#define FLAG_LATE 2
+#define FLAG_BITS 2
+
+#define SERIES_BYTES_MAX 11 /* 66 bits */
+#define SAMPLE_BYTES_MAX (SERIES_BYTES_MAX + UVARINT_BYTES_MAX + TOKEN_BYTES_MAX)
+
+#define JOURNAL_PAGE_SHIFT 6
+#define JOURNAL_PAGE_IDS   (1U << JOURNAL_PAGE_SHIFT)
 
 /* Larger than one commit can get: batches are capped long before. */
 #define RECORD_BYTES_MAX ((size_t)1 << 31)
@@ -27,26 +41,21 @@ void journal_record_init(struct journal_record *record) {
     *record = (struct journal_record){ 0 };
     buf_init(&record->definitions, RECORD_BYTES_MAX);
     buf_init(&record->samples, RECORD_BYTES_MAX);
-    buf_init(&record->late, RECORD_BYTES_MAX);
     buf_init(&record->body, 2 * RECORD_BYTES_MAX);
 }
 
 void journal_record_finish(struct journal_record *record) {
     buf_finish(&record->definitions);
     buf_finish(&record->samples);
-    buf_finish(&record->late);
     buf_finish(&record->body);
 }
 
 void journal_record_reset(struct journal_record *record) {
     buf_reset(&record->definitions);
     buf_reset(&record->samples);
-    buf_reset(&record->late);
     buf_reset(&record->body);
     record->definition_count = 0;
     record->sample_count = 0;
-    record->late_count = 0;
-    record->late_last = (struct late_deltas){ 0 };
     record->id_last = 0;
     record->t_last_ms = 0;
 }
@@ -63,59 +72,69 @@ void journal_add_definition(struct journal_record *record, uint64_t id, struct l
     record->definition_count++;
 }
 
-/* Integers up to 2^53 take a varint, everything else its eight bytes. */
-static uint8_t *put_value(uint8_t *out, double value) {
-    const double exact_max = 9007199254740992.0;
-    if (value >= -exact_max && value <= exact_max) {
-        int64_t integer = (int64_t)value;
-        if (double_bits((double)integer) == double_bits(value)) {
-            return bytes_put_uvarint(out, zigzag(integer) << 1);
-        }
+/* The difference of ids as zigzag, the flags below it: 66 bits, in seven-bit groups. */
+static uint8_t *put_series(uint8_t *out, uint64_t id_step, uint64_t flags) {
+    uint64_t step = zigzag((int64_t)id_step);
+    uint64_t low = (step & 0x1f) << FLAG_BITS | flags;
+    step >>= 5;
+    if (step == 0) {
+        *out++ = (uint8_t)low;
+        return out;
     }
-    *out++ = VALUE_RAW;
-    bytes_put_le64(out, double_bits(value));
-    return out + 8;
+    *out++ = (uint8_t)(low | 0x80);
+    return bytes_put_uvarint(out, step);
 }
 
-void journal_add_sample(struct journal_record *record, uint64_t id, struct sample sample) {
-    uint8_t *start = (uint8_t *)buf_reserve(&record->samples, 3 * UVARINT_BYTES_MAX);
-    if (start == NULL) {
+/* Room for a sample, its series and time written; the caller writes the token. */
+static uint8_t *begin_sample(struct journal_record *record,
+                             uint64_t id,
+                             int64_t t_ms,
+                             uint64_t flags) {
+    uint8_t *out = (uint8_t *)buf_reserve(&record->samples, SAMPLE_BYTES_MAX);
+    if (out == NULL) {
         BUG("a journal record of %zu bytes", record->samples.len);
     }
-    uint8_t *out = bytes_put_uvarint(start, zigzag((int64_t)(id - record->id_last)));
-    out = bytes_put_uvarint(out, zigzag(i64_sub(sample.t_ms, record->t_last_ms)));
-    out = put_value(out, sample.value);
-    record->samples.len += (size_t)(out - start);
+    int64_t t_step = i64_sub(t_ms, record->t_last_ms);
+    flags |= t_step != 0 ? FLAG_TIME : 0;
+    out = put_series(out, id - record->id_last, flags);
+    if (t_step != 0) {
+        out = bytes_put_uvarint(out, zigzag(t_step));
+    }
     record->id_last = id;
-    record->t_last_ms = sample.t_ms;
+    record->t_last_ms = t_ms;
     record->sample_count++;
+    return out;
+}
+
+static void end_sample(struct journal_record *record, const uint8_t *end) {
+    record->samples.len = (size_t)((const char *)end - record->samples.ptr);
+}
+
+void journal_add_step(struct journal_record *record,
+                      uint64_t id,
+                      int64_t t_ms,
+                      const uint8_t *token,
+                      size_t token_len) {
+    uint8_t *out = begin_sample(record, id, t_ms, 0);
+    assert(token_len <= TOKEN_BYTES_MAX);
+    memcpy(out, token, token_len);
+    end_sample(record, out + token_len);
 }
 
 void journal_add_late(struct journal_record *record, uint64_t id, struct sample sample) {
-    uint8_t *start = (uint8_t *)buf_reserve(&record->late, 3 * UVARINT_BYTES_MAX);
-    if (start == NULL) {
-        BUG("a journal record of %zu bytes", record->late.len);
-    }
-    struct late_deltas *last = &record->late_last;
-    uint8_t *out = bytes_put_uvarint(start, zigzag((int64_t)(id - last->id)));
-    out = bytes_put_uvarint(out, zigzag(i64_sub(sample.t_ms, last->t_ms)));
-    out = put_value(out, sample.value);
-    record->late.len += (size_t)(out - start);
-    *last = (struct late_deltas){ .id = id, .t_ms = sample.t_ms };
-    record->late_count++;
+    struct token_state state;
+    uint8_t *out = begin_sample(record, id, sample.t_ms, FLAG_LATE);
+    end_sample(record, token_put_absolute(&state, sample.value, out));
 }
 
-struct str journal_seal_record(struct journal_record *record, int64_t now_ms) {
+struct str journal_seal_record(struct journal_record *record, bool starts_epoch, int64_t now_ms) {
     struct buf *body = &record->body;
+    buf_putc(body, starts_epoch ? FLAG_EPOCH : 0);
     buf_svarint(body, now_ms);
     buf_uvarint(body, record->definition_count);
     buf_str(body, buf_as_str(&record->definitions));
     buf_uvarint(body, record->sample_count);
     buf_str(body, buf_as_str(&record->samples));
-    if (record->late_count > 0) {
-        buf_uvarint(body, record->late_count);
-        buf_str(body, buf_as_str(&record->late));
-    }
     assert(!body->is_over && !record->definitions.is_over);
     return buf_as_str(body);
 }
@@ -133,7 +152,7 @@ static uint32_t part_crc(const uint8_t *key, const uint8_t *value, size_t len) {
 }
 
 int journal_put(MDB_txn *txn, MDB_dbi log, uint64_t lsn, struct str body) {
-    return journal_put_version(txn, log, lsn, RECORD_VERSION, body);
+    return journal_put_version(txn, log, lsn, JOURNAL_VERSION, body);
 }
 
 int journal_put_version(MDB_txn *txn, MDB_dbi log, uint64_t lsn, uint8_t version, struct str body) {
@@ -152,7 +171,7 @@ int journal_put_version(MDB_txn *txn, MDB_dbi log, uint64_t lsn, uint8_t version
             return rc;
         }
         uint8_t *value = mdb_value.mv_data;
-        value[4] = version;
+        value[AT_VERSION] = version;
         value[5] = at + len == body.len ? FLAG_LAST : 0;
         value[6] = 0;
         value[7] = 0;
@@ -193,58 +212,159 @@ static bool corrupt(struct err *err, uint64_t lsn, const char *what) {
     return err_set(err, ERR_CORRUPT, "journal: record %" PRIu64 " is damaged: %s", lsn, what);
 }
 
-/* A value as put_value() writes it; false: an unknown token. */
-static bool take_value(struct reader *reader, double *ret) {
-    uint64_t token = reader_uvarint(reader);
-    if ((token & 1) == 0) {
-        *ret = (double)unzigzag(token >> 1);
-        return true;
-    }
-    *ret = double_from_bits(reader_le64(reader));
-    return token == VALUE_RAW;
+struct journal_state {
+    uint64_t last;
+    uint32_t epoch;
+    uint8_t exponent;
+};
+
+void journal_decoder_init(struct journal_decoder *decoder) {
+    *decoder = (struct journal_decoder){
+        .epoch = 1,
+        .page_last = UINT64_MAX,
+        .has_gap = true,
+        .is_before = true,
+    };
+    u64map_init(&decoder->pages);
 }
 
-static bool parse_samples(struct reader *reader,
+void journal_decoder_finish(struct journal_decoder *decoder) {
+    u64map_finish(&decoder->pages);
+    mem_free(decoder->states);
+}
+
+static struct journal_state *find_state(struct journal_decoder *decoder, uint64_t id) {
+    uint64_t page = id >> JOURNAL_PAGE_SHIFT;
+    uint64_t at = decoder->page_last_at;
+    if (page != decoder->page_last) {
+        if (!u64map_get(&decoder->pages, page + 1, &at)) {
+            at = decoder->state_count;
+            decoder->states = vec_grow(decoder->states, &decoder->state_cap, at + JOURNAL_PAGE_IDS,
+                                       sizeof(decoder->states[0]));
+            decoder->state_count += JOURNAL_PAGE_IDS;
+            memset(decoder->states + at, 0, JOURNAL_PAGE_IDS * sizeof(decoder->states[0]));
+            u64map_put(&decoder->pages, page + 1, at);
+        }
+        decoder->page_last = page;
+        decoder->page_last_at = (size_t)at;
+    }
+    return &decoder->states[at + (id & (JOURNAL_PAGE_IDS - 1))];
+}
+
+static uint64_t get_series(struct reader *reader, unsigned *ret_flags) {
+    uint8_t first = reader_u8(reader);
+    uint64_t step = first >> FLAG_BITS & 0x1f;
+    if (first >= 0x80) {
+        step |= reader_uvarint(reader) << 5;
+    }
+    *ret_flags = first & ((1U << FLAG_BITS) - 1);
+    return (uint64_t)unzigzag(step);
+}
+
+/* A token as the next of its series, or of a late sample. *ret_is_lost: a step from a lost one. */
+static bool read_token(struct journal_decoder *decoder,
+                       struct reader *reader,
+                       uint64_t id,
+                       bool is_late,
+                       double *ret,
+                       bool *ret_is_lost) {
+    struct token_state token = { .exponent = TOKEN_NONE };
+    struct journal_state *state = is_late ? NULL : find_state(decoder, id);
+    if (state != NULL && state->epoch == decoder->epoch) {
+        token = (struct token_state){ .last = state->last, .exponent = state->exponent };
+    }
+    *ret_is_lost = token.exponent == TOKEN_NONE && decoder->has_gap && reader_left(reader) > 0 &&
+                   !token_is_absolute(*reader->next);
+    if (*ret_is_lost) {
+        token.exponent = TOKEN_BITS; /* the step is read, and forgotten */
+    }
+    if (token_get(reader, &token) != 1) {
+        return false;
+    }
+    if (*ret_is_lost) {
+        decoder->lost_count += !decoder->is_before;
+        return true;
+    }
+    *ret = double_from_bits(token_value_bits(token));
+    if (state != NULL) {
+        *state = (struct journal_state){
+            .last = token.last,
+            .epoch = decoder->epoch,
+            .exponent = token.exponent,
+        };
+    }
+    return true;
+}
+
+static bool parse_samples(struct journal_decoder *decoder,
+                          struct reader *reader,
                           uint64_t lsn,
-                          bool (*sample_fn)(void *, uint64_t, struct sample, struct err *),
-                          void *ctx,
+                          const struct journal_visitor *visitor,
                           struct err *err) {
     uint64_t count = reader_uvarint(reader);
     uint64_t id = 0;
     struct sample sample = { 0 };
     for (uint64_t i = 0; i < count && !reader->is_bad; i++) {
-        id += (uint64_t)reader_svarint(reader);
-        sample.t_ms = i64_add(sample.t_ms, reader_svarint(reader));
-        if (!take_value(reader, &sample.value)) {
-            return corrupt(err, lsn, "unknown value token");
+        unsigned flags;
+        bool is_lost;
+        id += get_series(reader, &flags);
+        if ((flags & FLAG_TIME) != 0) {
+            sample.t_ms = i64_add(sample.t_ms, reader_svarint(reader));
         }
         if (id == 0) {
             return corrupt(err, lsn, "series id 0");
         }
-        if (!reader->is_bad && !sample_fn(ctx, id, sample, err)) {
+        bool is_late = (flags & FLAG_LATE) != 0;
+        if (!read_token(decoder, reader, id, is_late, &sample.value, &is_lost)) {
+            return corrupt(err, lsn, "a value that cannot be known");
+        }
+        bool (*visit)(void *, uint64_t, struct sample, struct err *) =
+            is_late ? visitor->late : visitor->sample;
+        if (!is_lost && !visit(visitor->ctx, id, sample, err)) {
             return false;
         }
     }
     return true;
 }
 
-bool journal_parse(struct str body,
-                   uint64_t lsn,
-                   const struct journal_visitor *visitor,
-                   struct err *err) {
-    struct reader reader = reader_init(body.ptr, body.len);
-    int64_t now_ms = reader_svarint(&reader);
-    uint64_t definition_count = reader_uvarint(&reader);
-    if (reader.is_bad) {
-        return corrupt(err, lsn, "it ends early");
+/* Version 1: whole values, a time with every sample. */
+static bool parse_whole_samples(struct reader *reader,
+                                uint64_t lsn,
+                                const struct journal_visitor *visitor,
+                                struct err *err) {
+    uint64_t count = reader_uvarint(reader);
+    uint64_t id = 0;
+    struct sample sample = { 0 };
+    for (uint64_t i = 0; i < count && !reader->is_bad; i++) {
+        id += (uint64_t)reader_svarint(reader);
+        sample.t_ms = i64_add(sample.t_ms, reader_svarint(reader));
+        uint64_t token = reader_uvarint(reader);
+        if ((token & 1) == 0) {
+            sample.value = (double)unzigzag(token >> 1);
+        } else if (token == VALUE_RAW) {
+            sample.value = double_from_bits(reader_le64(reader));
+        } else {
+            return corrupt(err, lsn, "unknown value token");
+        }
+        if (id == 0) {
+            return corrupt(err, lsn, "series id 0");
+        }
+        if (!reader->is_bad && !visitor->sample(visitor->ctx, id, sample, err)) {
+            return false;
+        }
     }
-    if (!visitor->record(visitor->ctx, lsn, now_ms, err)) {
-        return false;
-    }
-    for (uint64_t i = 0; i < definition_count && !reader.is_bad; i++) {
-        uint64_t id = reader_uvarint(&reader);
-        uint32_t len = reader_le32(&reader);
-        const uint8_t *labels = reader_bytes(&reader, len);
+    return true;
+}
+
+static bool parse_definitions(struct reader *reader,
+                              uint64_t lsn,
+                              const struct journal_visitor *visitor,
+                              struct err *err) {
+    uint64_t count = reader_uvarint(reader);
+    for (uint64_t i = 0; i < count && !reader->is_bad; i++) {
+        uint64_t id = reader_uvarint(reader);
+        uint32_t len = reader_le32(reader);
+        const uint8_t *labels = reader_bytes(reader, len);
         if (labels == NULL || id == 0) {
             return corrupt(err, lsn, "a series definition ends early");
         }
@@ -252,15 +372,43 @@ bool journal_parse(struct str body,
             return false;
         }
     }
-    if (!parse_samples(&reader, lsn, visitor->sample, visitor->ctx, err) ||
-        (!reader.is_bad && reader_left(&reader) > 0 &&
-         !parse_samples(&reader, lsn, visitor->late, visitor->ctx, err))) {
+    return true;
+}
+
+bool journal_parse(struct journal_decoder *decoder,
+                   uint8_t version,
+                   struct str body,
+                   uint64_t lsn,
+                   const struct journal_visitor *visitor,
+                   struct err *err) {
+    struct reader reader = reader_init(body.ptr, body.len);
+    uint8_t flags = version == 1 ? 0 : reader_u8(&reader);
+    int64_t now_ms = reader_svarint(&reader);
+    if (reader.is_bad) {
+        return corrupt(err, lsn, "it ends early");
+    }
+    bool is_start = (flags & FLAG_EPOCH) != 0;
+    bool is_gap = decoder->lsn_next != 0 && lsn != decoder->lsn_next;
+    decoder->epoch += is_start || is_gap;
+    decoder->has_gap = !is_start && (is_gap || decoder->has_gap);
+    decoder->is_before = !is_start && decoder->is_before;
+    decoder->lsn_next = lsn + 1;
+    if (is_start && visitor->epoch != NULL) {
+        visitor->epoch(visitor->ctx, lsn);
+    }
+    if (!visitor->record(visitor->ctx, lsn, now_ms, err) ||
+        !parse_definitions(&reader, lsn, visitor, err)) {
         return false;
     }
-    if (reader.is_bad || reader_left(&reader) != 0) {
-        return corrupt(err, lsn, "its length does not fit its content");
+    bool ok = version == 1 ? parse_whole_samples(&reader, lsn, visitor, err)
+                           : parse_samples(decoder, &reader, lsn, visitor, err);
+    if (ok && (reader.is_bad || reader_left(&reader) != 0)) {
+        ok = corrupt(err, lsn, "its length does not fit its content");
     }
-    return true;
+    if (!ok) {
+        decoder->lsn_next = UINT64_MAX; /* what it had is not known whole: as good as lost */
+    }
+    return ok;
 }
 
 bool journal_bounds(const struct env *env,
@@ -309,10 +457,10 @@ static bool add_part(MDB_val key,
         bytes_le32(bytes) != part_crc(key_bytes, bytes, value.mv_size)) {
         return corrupt(err, lsn, "the checksum is wrong");
     }
-    if (bytes[4] != RECORD_VERSION) {
+    if (bytes[4] == 0 || bytes[4] > JOURNAL_VERSION) {
         return err_set(err, ERR_INVALID,
                        "journal: record %" PRIu64 " has version %u, this program knows %d", lsn,
-                       bytes[4], RECORD_VERSION);
+                       bytes[4], JOURNAL_VERSION);
     }
     if (bytes_be32(key_bytes + 8) != part) {
         return corrupt(err, lsn, "a part is missing");
@@ -336,6 +484,7 @@ struct walk {
     struct part *parts;
     size_t part_count;
     size_t part_cap;
+    struct journal_decoder decoder;
     struct buf body; /* of one record */
     struct buf raw;
 };
@@ -420,11 +569,23 @@ static bool visit_body(struct walk *walk,
                        uint64_t lsn,
                        struct err *err) {
     struct str body = buf_as_str(&walk->body);
+    uint8_t version = ((const uint8_t *)walk->parts[0].value.mv_data)[AT_VERSION];
     if (visitor->body != NULL) {
-        uint8_t version = ((const uint8_t *)walk->parts[0].value.mv_data)[4];
         return visitor->body(visitor->ctx, lsn, version, body, err);
     }
-    return journal_parse(body, lsn, visitor, err);
+    uint64_t lost = walk->decoder.lost_count;
+    if (!journal_parse(&walk->decoder, version, body, lsn, visitor, err)) {
+        return false;
+    }
+    lost = walk->decoder.lost_count - lost;
+    if (lost == 0) {
+        return true;
+    }
+    walk->part_count = 0; /* the record itself is sound */
+    return err_set(err, ERR_CORRUPT,
+                   "journal: %" PRIu64 " samples of record %" PRIu64
+                   " are steps from samples of lost records",
+                   lost, lsn);
 }
 
 static bool walk_cursor(struct walk *walk,
@@ -433,6 +594,9 @@ static bool walk_cursor(struct walk *walk,
                         struct err *err) {
     uint8_t start[KEY_BYTES];
     make_key(start, from, 0);
+    walk->decoder.lsn_next = from;
+    walk->decoder.has_gap = from == 0;
+    walk->decoder.is_before = from == 0;
     walk->key = (MDB_val){ .mv_size = sizeof(start), .mv_data = start };
     int rc = mdb_cursor_get(walk->cursor, &walk->key, &walk->value, MDB_SET_RANGE);
     while (rc == 0) {
@@ -471,9 +635,11 @@ bool journal_walk(const struct env *env,
     if (rc != 0) {
         return env_fail(env, err, rc, "reading the log");
     }
+    journal_decoder_init(&walk.decoder);
     buf_init(&walk.body, 2 * RECORD_BYTES_MAX);
     buf_init(&walk.raw, 2 * RECORD_BYTES_MAX);
     bool ok = walk_cursor(&walk, from, visitor, err);
+    journal_decoder_finish(&walk.decoder);
     mem_free(walk.parts);
     buf_finish(&walk.body);
     buf_finish(&walk.raw);

@@ -157,7 +157,6 @@ static bool enter_pending(struct recovery *recovery, int64_t window, uint64_t id
     int64_t t_newest_ms;
     store_row_bounds(&recovery->row, &t_first_ms, &t_newest_ms);
     series->t_first_ms = t_first_ms < series->t_first_ms ? t_first_ms : series->t_first_ms;
-    series->t_newest_ms = t_newest_ms > series->t_newest_ms ? t_newest_ms : series->t_newest_ms;
     return true;
 }
 
@@ -189,6 +188,11 @@ static bool load_pending(struct recovery *recovery, struct err *err) {
 }
 
 /* ---- the journal ---- */
+
+static void replay_epoch(void *ctx, uint64_t lsn) {
+    struct recovery *recovery = ctx;
+    head_begin_epoch(&recovery->db->head, lsn);
+}
 
 static bool replay_record(void *ctx, uint64_t lsn, int64_t now_ms, struct err *err) {
     struct recovery *recovery = ctx;
@@ -308,12 +312,11 @@ static bool replay_sample(void *ctx, uint64_t id, struct sample sample, struct e
     if (series->has_last && sample.t_ms <= series->t_last_ms) {
         return true; /* sealed */
     }
-    series->has_last = true;
-    series->t_last_ms = sample.t_ms;
-    series->value_last_bits = double_bits(sample.value);
+    struct head_entry entry;
+    head_accept(&db->head, series, ref_handle(ref), sample, &entry);
     struct head_stripe *stripe = head_stripe(&db->head, ref_handle(ref));
     pthread_mutex_lock(&stripe->lock);
-    head_append_locked(&db->head, ref_handle(ref), series, sample, recovery->lsn, recovery->lsn);
+    head_append_locked(&db->head, &entry, recovery->lsn, recovery->lsn);
     pthread_mutex_unlock(&stripe->lock);
     db_note_time(db, sample.t_ms, sample.t_ms);
     return true;
@@ -325,6 +328,7 @@ static bool replay(struct recovery *recovery,
                    struct err *err) {
     struct tsdb *db = recovery->db;
     struct journal_visitor visitor = {
+        .epoch = replay_epoch,
         .record = replay_record,
         .definition = replay_definition,
         .sample = replay_sample,
@@ -335,6 +339,7 @@ static bool replay(struct recovery *recovery,
     uint64_t first;
     uint64_t last;
     recovery->lsn = applied_lsn;
+    head_begin_epoch(&db->head, applied_lsn + 1);
     if (!journal_bounds(&db->journal, journal_txn, db->log, &first, &last, err)) {
         return false;
     }
@@ -351,6 +356,8 @@ static bool replay(struct recovery *recovery,
     tell_orphans(recovery);
     /* Behind a damaged last record, too: its key is taken. */
     db->visible_lsn = last > recovery->lsn ? last : recovery->lsn;
+    head_begin_epoch(&db->head, db->visible_lsn + 1);
+    db->epoch_start_ms = clock_wall_ms(db->clock);
     return true;
 }
 

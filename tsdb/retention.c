@@ -198,9 +198,9 @@ bool retention_apply(struct tsdb *db, struct err *err) {
 /* ---- eviction ---- */
 
 static bool is_idle(struct tsdb *db, const struct series *series, uint32_t handle) {
-    return series->open == 0 && series->closed == 0 && series->t_first_ms == INT64_MAX &&
-           !side_has(&db->side, handle) &&
-           atomic_load_explicit(&series->touched, memory_order_relaxed) + 1 < db->head.round;
+    uint16_t touched = atomic_load_explicit(&series->touched, memory_order_relaxed);
+    return series->chunks == 0 && series->t_first_ms == INT64_MAX && !side_has(&db->side, handle) &&
+           (uint16_t)(db->head.round - touched) > 1;
 }
 
 struct orphans {
@@ -239,8 +239,8 @@ static int put_orphans(void *ctx, struct store *store, MDB_txn *txn) {
         pthread_rwlock_rdlock(&head->index_lock);
         const struct series *series = head_at(head, orphans->handles[i]);
         assert(series != NULL);
-        index_labels(&head->index, series->labels, series->label_count, items);
-        struct labels labels = { .items = items, .count = series->label_count };
+        struct labels labels = { .items = items };
+        labels.count = index_labels(&head->index, series->labels, items);
         rc = store_put_series(store, txn, series->id, labels);
         pthread_rwlock_unlock(&head->index_lock);
     }

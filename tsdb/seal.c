@@ -21,6 +21,10 @@
 #define SCAN_HANDLES     256 /* looked at per index_lock */
 #define LATE_CHUNK_MAX   512 /* samples of a chunk of late ones */
 
+/* An epoch costs an absolute token per series; a lost record, the rest of its epoch. */
+#define EPOCH_BYTES ((uint64_t)32 << 20)
+#define EPOCH_MS    INT64_C(300000)
+
 struct job {
     uint32_t handle;
     uint32_t number; /* order of collection: chunks of a series ascend */
@@ -40,7 +44,8 @@ struct job {
 struct slice {
     struct tsdb *db;
     struct seal_limits limits;
-    uint64_t lsn_safe; /* chunks with newer samples stay */
+    uint64_t lsn_safe;  /* chunks with newer samples stay */
+    uint32_t epoch_cut; /* open chunks that begin in it or before are closed */
     struct job *jobs;
     size_t count;
     size_t cap;
@@ -61,7 +66,6 @@ static void add_job(struct slice *slice,
                     struct series *series,
                     const struct chunk *chunk) {
     slice->jobs = vec_grow(slice->jobs, &slice->cap, slice->count + 1, sizeof(slice->jobs[0]));
-    uint32_t len = chunk_byte_count(&chunk->appender);
     slice->jobs[slice->count] = (struct job){
         .handle = handle,
         .number = (uint32_t)slice->count,
@@ -69,35 +73,42 @@ static void add_job(struct slice *slice,
         .id = series->id,
         .window = head_window(&slice->db->head, chunk->t_first_ms),
         .t_min_ms = chunk->t_first_ms,
-        .t_max_ms = chunk->appender.t_last_ms,
-        .value_last_bits = chunk->appender.value_last_bits,
-        .count = chunk->appender.count,
-        .bytes_len = len,
+        .count = chunk->count,
+        .bytes_len = chunk->len,
         .bytes_at = slice->bytes.len,
     };
     slice->count++;
-    buf_append(&slice->bytes, chunk->payload, len);
+    uint8_t bytes[CHUNK_STREAM_BYTES_MAX];
+    head_copy_stream_locked(&slice->db->head, handle, chunk, bytes);
+    buf_append(&slice->bytes, bytes, chunk->len);
+}
+
+/* May it be closed before it is full? */
+static bool is_due(const struct slice *slice,
+                   const struct series *series,
+                   const struct chunk *chunk) {
+    bool is_past = head_window(&slice->db->head, chunk->t_first_ms) < slice->limits.end_window;
+    return chunk->is_open && series->lsn_last <= slice->lsn_safe &&
+           ((is_past && series->lsn_last <= slice->limits.lsn_idle) ||
+            chunk->epoch <= slice->epoch_cut);
 }
 
 static void collect_series(struct slice *slice, uint32_t handle, struct series *series) {
     struct head *head = &slice->db->head;
     struct head_stripe *stripe = head_stripe(head, handle);
-    const struct slab *slab = &stripe->chunks;
     pthread_mutex_lock(&stripe->lock);
-    if (series->open != 0) {
-        const struct chunk *open = slab_at(slab, series->open);
-        bool is_past = head_window(head, open->t_first_ms) < slice->limits.end_window;
-        bool is_due = (is_past && open->lsn_last <= slice->limits.lsn_idle) ||
-                      open->lsn_first <= slice->limits.lsn_cut;
-        if (is_due && open->lsn_last <= slice->lsn_safe) {
+    uint64_t visible =
+        series->chunks == 0 ? 0 : head_visible_locked(head, handle, series, slice->lsn_safe);
+    for (const struct chunk *chunk = head_oldest_locked(head, handle, series); chunk != NULL;
+         chunk = head_next_locked(head, handle, series, chunk)) {
+        if (is_due(slice, series, chunk)) {
             head_close_chunk_locked(head, handle, series);
         }
-    }
-    const struct chunk *chunk = head_oldest_closed_locked(head, handle, series);
-    const struct chunk *newest = series->closed == 0 ? NULL : slab_at(slab, series->closed);
-    while (chunk != NULL && chunk->lsn_last <= slice->lsn_safe) {
+        if (chunk->is_open || chunk->count > visible) {
+            break;
+        }
+        visible -= chunk->count;
         add_job(slice, handle, series, chunk);
-        chunk = chunk == newest ? NULL : slab_at(slab, chunk->next);
     }
     pthread_mutex_unlock(&stripe->lock);
 }
@@ -184,15 +195,18 @@ static void encode_jobs(struct slice *slice) {
             continue;
         }
         struct chunk_view view = {
-            .codec = CHUNK_XOR,
+            .codec = CHUNK_STREAM,
             .bytes = (const uint8_t *)slice->bytes.ptr + job->bytes_at,
             .len = job->bytes_len,
             .count = job->count,
+            .t_min_ms = job->t_min_ms,
         };
         if (!chunk_decode(&view, t_ms, values)) {
             BUG("a chunk in memory does not decode: %zu samples in %zu bytes", view.count,
                 view.len);
         }
+        job->t_max_ms = t_ms[job->count - 1];
+        job->value_last_bits = double_bits(values[job->count - 1]);
         encode_job(slice, job, t_ms, values);
     }
 }
@@ -257,8 +271,8 @@ static int put_series_row(struct slice *slice,
     struct label items[LABELS_COUNT_MAX];
     /* The series cannot leave meanwhile: that is the store thread's work, too. */
     pthread_rwlock_rdlock(&head->index_lock);
-    index_labels(&head->index, job->series->labels, job->series->label_count, items);
-    struct labels labels = { .items = items, .count = job->series->label_count };
+    struct labels labels = { .items = items };
+    labels.count = index_labels(&head->index, job->series->labels, items);
     int rc = store_put_series(store, txn, job->id, labels);
     pthread_rwlock_unlock(&head->index_lock);
     return rc;
@@ -456,25 +470,31 @@ static bool seal_side(struct slice *slice, struct err *err) {
 
 /* ---- the journal ---- */
 
-static uint64_t oldest_unsealed(struct head *head, struct side *side) {
-    uint64_t oldest = UINT64_MAX;
+/* Epoch of the oldest unsealed sample, `none` when there is none. */
+static uint32_t oldest_epoch(struct tsdb *db, uint32_t none) {
+    struct head *head = &db->head;
+    uint32_t oldest = none;
     for (uint32_t handle = 1; handle < head->handle_end;) {
         pthread_rwlock_rdlock(&head->index_lock);
         for (uint32_t i = 0; i < SCAN_HANDLES && handle < head->handle_end; i++, handle++) {
-            struct series *series = head_at(head, handle);
+            const struct series *series = head_at(head, handle);
             if (series == NULL) {
                 continue;
             }
             struct head_stripe *stripe = head_stripe(head, handle);
             pthread_mutex_lock(&stripe->lock);
-            uint64_t lsn = head_lsn_unsealed_locked(head, handle, series);
+            const struct chunk *chunk = head_oldest_locked(head, handle, series);
+            oldest = chunk != NULL && chunk->epoch < oldest ? chunk->epoch : oldest;
             pthread_mutex_unlock(&stripe->lock);
-            oldest = lsn < oldest ? lsn : oldest;
         }
         pthread_rwlock_unlock(&head->index_lock);
     }
-    uint64_t late = side_lsn_oldest(side);
-    return late < oldest ? late : oldest;
+    uint64_t late_lsn = side_lsn_oldest(&db->side);
+    if (late_lsn != UINT64_MAX) {
+        uint32_t late = epochs_of(&head->epochs, late_lsn);
+        oldest = late < oldest ? late : oldest;
+    }
+    return oldest;
 }
 
 struct applied {
@@ -495,20 +515,43 @@ static int put_applied(void *ctx, struct store *store, MDB_txn *txn) {
     return store_put_state(store, txn, &state);
 }
 
-/* Records whose samples are all sealed: remember durably that replay need not see them, then let
- * the committer delete them. */
-static bool trim_journal(struct tsdb *db, struct err *err) {
-    struct applied applied = { .lsn = db->visible_lsn, .id_next = db->head.id_next };
-    uint64_t unsealed = oldest_unsealed(&db->head, &db->side);
-    if (unsealed <= applied.lsn) {
-        applied.lsn = unsealed - 1;
+/* A new epoch when the newest is long enough, or when nothing needs it any more. Returns its
+ * number. */
+static uint32_t renew_epoch(struct tsdb *db) {
+    struct head *head = &db->head;
+    pthread_mutex_lock(&db->apply);
+    uint64_t next_lsn = db->visible_lsn + 1;
+    int64_t now_ms = clock_wall_ms(db->clock);
+    bool is_empty = head->open_count + head->closed_count == 0 && side_is_empty(&db->side);
+    bool is_long = db->epoch_bytes >= EPOCH_BYTES || now_ms - db->epoch_start_ms >= EPOCH_MS ||
+                   now_ms < db->epoch_start_ms;
+    if (next_lsn > head->epoch_lsn && (is_empty || is_long)) {
+        head_begin_epoch(head, next_lsn);
+        db->epoch_bytes = 0;
+        db->epoch_start_ms = now_ms;
     }
+    uint32_t epoch = head->epoch;
+    pthread_mutex_unlock(&db->apply);
+    return epoch;
+}
+
+/* Epochs whose samples are all sealed: remember durably that replay need not see their records,
+ * then let the committer delete them. */
+static bool trim_journal(struct tsdb *db, struct err *err) {
+    struct head *head = &db->head;
+    uint32_t newest = renew_epoch(db);
+    uint32_t epoch = oldest_epoch(db, newest);
+    struct applied applied = {
+        .lsn = epochs_start(&head->epochs, epoch) - 1,
+        .id_next = head->id_next,
+    };
     if (applied.lsn <= db->trim_lsn) {
         return true;
     }
     if (!store_write(db, put_applied, &applied, "moving the journal's mark", err)) {
         return false;
     }
+    epochs_forget(&head->epochs, epoch);
     db->trim_lsn = applied.lsn;
     committer_wake(db);
     return true;
@@ -521,6 +564,7 @@ bool seal_chunks(struct tsdb *db, const struct seal_limits *limits, struct err *
     p3_encoder_init(&slice.encoder);
     buf_init(&slice.segment, SEGMENT_BYTES_MAX);
     slice.lsn_safe = db_lsn_floor(db);
+    slice.epoch_cut = limits->lsn_cut == 0 ? 0 : epochs_of(&db->head.epochs, limits->lsn_cut);
     bool ok = true;
     for (uint32_t handle = 1; ok && handle < db->head.handle_end;) {
         handle = collect(&slice, handle);

@@ -139,9 +139,9 @@ static bool add_head(struct select *select, const struct head_match *match, stru
     const struct series *series = head_at(head, match->handle);
     bool is_there = series != NULL && series->id == match->id;
     if (is_there) {
-        labels.count = series->label_count;
+        labels.count = index_label_count(&head->index, series->labels);
         labels.items = arena_alloc(select->arena, labels.count * sizeof(labels.items[0]));
-        index_labels(&head->index, series->labels, labels.count, labels.items);
+        index_labels(&head->index, series->labels, labels.items);
     }
     pthread_rwlock_unlock(&head->index_lock);
     return is_there ? add_view(select, match->id, match->handle, labels, err)

@@ -373,6 +373,7 @@ static bool check_log(struct verify *verify, uint64_t applied_lsn, struct err *e
         .record = on_record,
         .definition = on_definition,
         .sample = on_sample,
+        .late = on_sample,
         .damaged = on_damage,
         .ctx = verify,
     };
@@ -384,7 +385,7 @@ static bool check_log(struct verify *verify, uint64_t applied_lsn, struct err *e
     uint64_t last = 0;
     bool ok = journal_bounds(&verify->journal, verify->txn, verify->log, &first, &last, err);
     /* A live process may have sealed and trimmed since the state was read. */
-    uint64_t from = first > applied_lsn + 1 ? first : applied_lsn + 1;
+    uint64_t from = first > applied_lsn + 1 ? 0 : applied_lsn + 1;
     ok = ok && journal_walk(&verify->journal, verify->txn, verify->log, from, &visitor, err);
     env_read_end(&verify->journal, verify->txn);
     return ok;

@@ -6,10 +6,11 @@
 #include <stdlib.h>
 
 #include "model/model.h"
+#include "tests/tsdb/xor_encode.h"
 #include "tests/unit.h"
 #include "tsdb/chunk.h"
 
-#define BYTES_MAX (CHUNK_SAMPLES_MAX * CHUNK_SAMPLE_BYTES_MAX)
+#define BYTES_MAX (CHUNK_SAMPLES_MAX * XOR_SAMPLE_BYTES_MAX)
 
 struct sample_set {
     int64_t t_ms[CHUNK_SAMPLES_MAX];
@@ -25,15 +26,15 @@ static uint64_t next_random(uint64_t *state) {
 }
 
 static size_t encode(const struct sample_set *set, uint8_t *bytes) {
-    struct chunk_appender appender;
-    chunk_appender_init(&appender);
+    struct xor_appender appender;
+    xor_appender_init(&appender);
     for (size_t i = 0; i < set->count; i++) {
-        uint32_t before = chunk_byte_count(&appender);
-        chunk_append(&appender, bytes, set->t_ms[i], double_from_bits(set->bits[i]));
-        assert_true(chunk_byte_count(&appender) - before <= CHUNK_SAMPLE_BYTES_MAX);
+        uint32_t before = xor_byte_count(&appender);
+        xor_append(&appender, bytes, set->t_ms[i], double_from_bits(set->bits[i]));
+        assert_true(xor_byte_count(&appender) - before <= XOR_SAMPLE_BYTES_MAX);
     }
     assert_int_equal(appender.count, set->count);
-    return chunk_byte_count(&appender);
+    return xor_byte_count(&appender);
 }
 
 /* Decoding from a block of exactly `len` bytes lets the sanitizer see any overrun. */

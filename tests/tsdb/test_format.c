@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "tests/tsdb/fixture.h"
+#include "tests/tsdb/xor_encode.h"
 #include "tsdb/db.h"
 #include "tsdb/window.h"
 
@@ -64,7 +65,7 @@ static int visit_window(struct store *store,
         struct chunk_view view;
         int64_t t_ms[CHUNK_SAMPLES_MAX];
         double values[CHUNK_SAMPLES_MAX];
-        uint8_t bytes[CHUNK_SAMPLES_MAX * CHUNK_SAMPLE_BYTES_MAX];
+        uint8_t bytes[CHUNK_SAMPLES_MAX * XOR_SAMPLE_BYTES_MAX];
         assert_true(
             segment_get_chunk(store, txn, window, SERIES_ID, &row.refs[i], false, &view, &err));
         codecs->xor_count += view.codec == CHUNK_XOR;
@@ -73,10 +74,10 @@ static int visit_window(struct store *store,
             continue;
         }
         assert_true(chunk_decode(&view, t_ms, values));
-        struct chunk_appender appender;
-        chunk_appender_init(&appender);
+        struct xor_appender appender;
+        xor_appender_init(&appender);
         for (size_t s = 0; s < view.count; s++) {
-            chunk_append(&appender, bytes, t_ms[s], values[s]);
+            xor_append(&appender, bytes, t_ms[s], values[s]);
         }
         struct segment_chunk chunk = {
             .id = SERIES_ID,
@@ -84,7 +85,7 @@ static int visit_window(struct store *store,
             .count = (uint32_t)view.count,
             .t_min_ms = view.t_min_ms,
             .t_max_ms = view.t_max_ms,
-            .bytes = str_n((const char *)bytes, chunk_byte_count(&appender)),
+            .bytes = str_n((const char *)bytes, xor_byte_count(&appender)),
         };
         struct buf segment;
         uint64_t segment_bytes;

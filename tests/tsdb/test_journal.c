@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "tests/tsdb/fixture.h"
+#include "tsdb/bytes.h"
 #include "tsdb/journal.h"
 
 struct world {
@@ -117,6 +118,14 @@ static double random_value(uint64_t *seed) {
     }
 }
 
+/* In order, but whole. */
+static void add_sample(struct journal_record *record, uint64_t id, struct sample sample) {
+    uint8_t token[TOKEN_BYTES_MAX];
+    struct token_state state;
+    uint8_t *end = token_put_absolute(&state, sample.value, token);
+    journal_add_step(record, id, sample.t_ms, token, (size_t)(end - token));
+}
+
 /* Fill a record and note in `want` what must be seen. */
 static struct str fill_record(struct journal_record *record,
                               uint64_t lsn,
@@ -141,7 +150,7 @@ static struct str fill_record(struct journal_record *record,
     for (size_t i = 0; i < samples; i++) {
         uint64_t id = i % 7 == 0 ? 1 + (next_random(seed) >> 1) : 1 + i;
         struct sample sample = { .t_ms = (int64_t)next_random(seed), .value = random_value(seed) };
-        journal_add_sample(record, id, sample);
+        add_sample(record, id, sample);
         see_sample(want, id, sample, NULL);
     }
     for (size_t i = 0; samples % 3 == 0 && i < samples / 2; i++) {
@@ -152,7 +161,7 @@ static struct str fill_record(struct journal_record *record,
     }
     buf_finish(&encoded);
     arena_finish(&arena);
-    return journal_seal_record(record, now_ms);
+    return journal_seal_record(record, lsn % 3 == 1, now_ms);
 }
 
 static void put_record(struct world *w, uint64_t lsn, struct str body) {
@@ -259,6 +268,14 @@ static void damaged_parts(void **state) {
     }
 }
 
+static bool parse_body(struct str body, const struct journal_visitor *visitor, struct err *err) {
+    struct journal_decoder decoder;
+    journal_decoder_init(&decoder);
+    bool ok = journal_parse(&decoder, JOURNAL_VERSION, body, 1, visitor, err);
+    journal_decoder_finish(&decoder);
+    return ok;
+}
+
 static void hostile_bodies(void **state) {
     uint64_t seed = 14;
     struct err err = ERR_INIT;
@@ -271,7 +288,7 @@ static void hostile_bodies(void **state) {
     for (size_t cut = 0; cut < body.len; cut++) {
         char *copy = malloc(cut + 1);
         memcpy(copy, body.ptr, cut);
-        assert_false(journal_parse(str_n(copy, cut), 1, &visitor, &err));
+        assert_false(parse_body(str_n(copy, cut), &visitor, &err));
         free(copy);
     }
     for (int round = 0; round < 5000; round++) {
@@ -280,7 +297,7 @@ static void hostile_bodies(void **state) {
         for (uint64_t i = 0; i <= next_random(&seed) % 4; i++) {
             copy[next_random(&seed) % body.len] = (char)next_random(&seed);
         }
-        if (!journal_parse(str_n(copy, body.len), 1, &visitor, &err)) {
+        if (!parse_body(str_n(copy, body.len), &visitor, &err)) {
             assert_int_equal(err.code, ERR_CORRUPT);
         }
         free(copy);
@@ -297,31 +314,147 @@ static void late_samples(void **state) {
     struct journal_record record;
     journal_record_init(&record);
     assert_true(journal_record_is_empty(&record));
-    see_record(&want, 5, 77, NULL);
+    see_record(&want, 1, 77, NULL);
     for (uint64_t i = 0; i < 20; i++) {
         struct sample sample = { .t_ms = INT64_MAX - (int64_t)(i * i), .value = (double)i / 2 };
         journal_add_late(&record, 100 - i, sample);
         see_late(&want, 100 - i, sample, NULL);
     }
     assert_false(journal_record_is_empty(&record));
-    struct str body = journal_seal_record(&record, 77);
-    assert_true(journal_parse(body, 5, &visitor, &err));
+    struct str body = journal_seal_record(&record, false, 77);
+    assert_true(parse_body(body, &visitor, &err));
     assert_memory_equal(&got, &want, sizeof(got));
     size_t cut_max = body.len;
     for (size_t cut = 0; cut < cut_max; cut++) {
         char *copy = malloc(cut + 1);
         memcpy(copy, body.ptr, cut);
         got = (struct digest){ 0 };
-        /* Before their number stands what is a whole record without them. */
-        bool is_parsed = journal_parse(str_n(copy, cut), 5, &visitor, &err);
-        assert_true(!is_parsed || got.late == 0);
+        assert_false(parse_body(str_n(copy, cut), &visitor, &err));
         free(copy);
     }
     journal_record_finish(&record);
 }
 
+/* ---- version 1 ---- */
+
+static void put_whole_value(struct buf *out, double value) {
+    int64_t integer = value >= -1e15 && value <= 1e15 ? (int64_t)value : 0;
+    if (double_bits((double)integer) == double_bits(value)) {
+        buf_uvarint(out, zigzag(integer) << 1);
+    } else {
+        buf_uvarint(out, 1);
+        buf_le64(out, double_bits(value));
+    }
+}
+
+/* Records as format versions 1 and 2 had them are read as before. */
+static void version_1(void **state) {
+    (void)state;
+    uint64_t seed = 15;
+    struct err err = ERR_INIT;
+    struct digest want = { 0 };
+    struct digest got = { 0 };
+    struct journal_visitor visitor = visitor_of(&got);
+    struct journal_decoder decoder;
+    struct buf body;
+    buf_init(&body, SIZE_MAX);
+    see_record(&want, 7, -5, NULL);
+    buf_svarint(&body, -5);
+    buf_uvarint(&body, 1);
+    buf_uvarint(&body, 3);
+    buf_le32(&body, 2);
+    buf_str(&body, STR("xy"));
+    see_definition(&want, 3, STR("xy"), NULL);
+    buf_uvarint(&body, 300);
+    int64_t id = 0;
+    int64_t t_ms = 0;
+    for (int64_t i = 1; i <= 300; i++) {
+        struct sample sample = { .t_ms = (int64_t)next_random(&seed),
+                                 .value = random_value(&seed) };
+        int64_t next = 1 + (int64_t)(next_random(&seed) % 1000);
+        buf_svarint(&body, next - id);
+        buf_svarint(&body, i64_sub(sample.t_ms, t_ms));
+        put_whole_value(&body, sample.value);
+        see_sample(&want, (uint64_t)next, sample, NULL);
+        id = next;
+        t_ms = sample.t_ms;
+    }
+    journal_decoder_init(&decoder);
+    assert_true(journal_parse(&decoder, 1, buf_as_str(&body), 7, &visitor, &err));
+    journal_decoder_finish(&decoder);
+    assert_memory_equal(&got, &want, sizeof(got));
+    buf_finish(&body);
+}
+
+/* ---- steps ---- */
+
+static bool keep_sample(void *ctx, uint64_t id, struct sample sample, struct err *err) {
+    (void)id;
+    (void)err;
+    *(double *)ctx = sample.value;
+    return true;
+}
+
+static bool ignore_record(void *ctx, uint64_t lsn, int64_t now_ms, struct err *err) {
+    (void)ctx;
+    (void)lsn;
+    (void)now_ms;
+    (void)err;
+    return true;
+}
+
+/* A record with one step of series 1. */
+static struct str step_record(struct journal_record *record,
+                              struct token_state *token,
+                              double value,
+                              bool starts_epoch) {
+    uint8_t bytes[TOKEN_BYTES_MAX];
+    uint8_t *end =
+        starts_epoch ? token_put_absolute(token, value, bytes) : token_put(token, value, bytes);
+    journal_record_reset(record);
+    journal_add_late(record, 1, (struct sample){ .t_ms = 5, .value = -7 });
+    journal_add_step(record, 1, 10, bytes, (size_t)(end - bytes));
+    return journal_seal_record(record, starts_epoch, 0);
+}
+
+/* A step is only believed right behind what it builds on. */
+static void gaps(void **state) {
+    (void)state;
+    struct err err = ERR_INIT;
+    double got = 0;
+    struct journal_visitor visitor = {
+        .record = ignore_record,
+        .sample = keep_sample,
+        .late = keep_sample,
+        .ctx = &got,
+    };
+    struct token_state token = { .exponent = TOKEN_NONE };
+    struct journal_record record;
+    struct journal_decoder decoder;
+    journal_record_init(&record);
+    journal_decoder_init(&decoder);
+    uint8_t v = JOURNAL_VERSION;
+    struct str body = step_record(&record, &token, 100, true);
+    assert_true(journal_parse(&decoder, v, body, 1, &visitor, &err) && got == 100);
+    body = step_record(&record, &token, 105, false);
+    assert_true(journal_parse(&decoder, v, body, 2, &visitor, &err) && got == 105);
+    (void)step_record(&record, &token, 106, false); /* lost */
+    body = step_record(&record, &token, 107, false);
+    assert_true(journal_parse(&decoder, v, body, 4, &visitor, &err));
+    assert_int_equal(decoder.lost_count, 1);
+    assert_true(got == -7); /* the sample that is whole */
+    body = step_record(&record, &token, 108, true);
+    assert_true(journal_parse(&decoder, v, body, 5, &visitor, &err) && got == 108);
+    body = step_record(&record, &token, 107, false);
+    assert_true(journal_parse(&decoder, v, body, 6, &visitor, &err) && got == 107);
+    journal_decoder_finish(&decoder);
+    journal_record_finish(&record);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(version_1),
+        cmocka_unit_test(gaps),
         cmocka_unit_test_setup_teardown(round_trip, setup, teardown),
         cmocka_unit_test_setup_teardown(trimming, setup, teardown),
         cmocka_unit_test_setup_teardown(damaged_parts, setup, teardown),

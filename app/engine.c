@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include "app/backup_job.h"
 #include "app/storage.h"
 #include "base/mem.h"
 #include "rules/rules.h"
@@ -33,6 +34,7 @@ struct engine {
     struct rules *rules;
     struct ingest *ingest;
     struct web *web;
+    struct backup_job *backup_job; /* NULL = none */
     struct metric *reload_ok;
     struct metric *reload_time;
     bool is_started;
@@ -241,6 +243,12 @@ static void hook_reload_status(void *ctx, bool *ret_is_ok, int64_t *ret_at_ms) {
     pthread_mutex_unlock(&engine->reload_mu);
 }
 
+static bool hook_snapshot(void *ctx, bool skip_head, struct buf *ret_name, struct err *err) {
+    struct engine *engine = ctx;
+    return backup_snapshot(engine->opts.options->storage_path, skip_head,
+                           clock_wall_ms(engine->opts.clock), ret_name, err);
+}
+
 /* ---- what rules report ---- */
 
 static enum log_level event_level(enum rules_event_kind kind) {
@@ -381,6 +389,7 @@ static bool create_web(struct engine *engine, struct err *err) {
         .route_prefix = options->route_prefix,
         .cors_origin = options->cors_origin,
         .enable_lifecycle = options->enable_lifecycle,
+        .enable_admin_api = options->enable_admin_api,
         .enable_remote_write = options->enable_remote_write,
         .connections_max = (uint32_t)options->web_connections_max,
         .worker_count = (uint32_t)options->query_concurrency_max,
@@ -403,6 +412,7 @@ static bool create_web(struct engine *engine, struct err *err) {
         .hooks = { .reload = hook_reload,
                    .config_text = hook_config_text,
                    .reload_status = hook_reload_status,
+                   .snapshot = hook_snapshot,
                    .ctx = engine },
     };
     return web_create(&web, &engine->web, err);
@@ -483,10 +493,29 @@ bool engine_create(const struct engine_options *options,
     return is_ok;
 }
 
+static bool start_backups(struct engine *engine, struct err *err) {
+    const struct options *options = engine->opts.options;
+    if (options->backup_dir == NULL || options->backup_interval_ms == 0) {
+        return true;
+    }
+    struct backup_job_options job = {
+        .data = options->storage_path,
+        .dir = options->backup_dir,
+        .ship_dir = options->ship_dir,
+        .interval_ms = options->backup_interval_ms,
+        .keep_ms = options->backup_keep_ms,
+        .clock = engine->opts.clock,
+        .metrics = engine->metrics,
+        .log = engine->opts.log,
+    };
+    return backup_job_start(&job, &engine->backup_job, err);
+}
+
 bool engine_start(struct engine *engine, struct err *err) {
     engine->is_started = true;
     return notify_start(engine->notify, err) && rules_start(engine->rules, err) &&
-           ingest_start(engine->ingest, err) && web_start(engine->web, err);
+           ingest_start(engine->ingest, err) && web_start(engine->web, err) &&
+           start_backups(engine, err);
 }
 
 void engine_stop(struct engine *engine) {
@@ -494,6 +523,8 @@ void engine_stop(struct engine *engine) {
         return;
     }
     engine->is_started = false;
+    backup_job_stop(engine->backup_job);
+    engine->backup_job = NULL;
     web_stop(engine->web, STOP_GRACE_MS);
     ingest_stop(engine->ingest);
     rules_stop(engine->rules);

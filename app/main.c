@@ -44,7 +44,7 @@ static const struct verb verbs[] = {
       "List the backups in a directory; with --check-policy fail unless the newest verified one "
       "is young enough (26h)." },
     { "backup", NULL, verb_backup,
-      "[--storage.path=DATA] [--skip-head] [--max-growth=SIZE] [--quiet] DIR|-",
+      "[--storage.path=DATA] [--skip-head] [--max-growth=SIZE] [--quiet] [--background] DIR|-",
       "Copy a data directory, also under a running server, to a new directory or as tar to "
       "standard output." },
     { "restore", NULL, verb_restore, "--into=DATA [--to=T] [--journal=SHIPDIR] [--force] BACKUP|-",

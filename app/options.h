@@ -21,6 +21,10 @@ struct options {
     struct string_list rollups;
     uint64_t storage_reserve_bytes;
     char *ship_dir;
+
+    char *backup_dir; /* NULL = no scheduled backups */
+    int64_t backup_interval_ms;
+    int64_t backup_keep_ms;
     int64_t series_max;
 
     char *listen_address;
@@ -28,6 +32,7 @@ struct options {
     char *route_prefix;
     char *cors_origin;
     bool enable_lifecycle;
+    bool enable_admin_api;
     bool enable_remote_write;
     int64_t web_connections_max;
 

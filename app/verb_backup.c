@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -13,6 +14,7 @@
 
 #define MIB              ((double)(1 << 20))
 #define PROGRESS_NS      INT64_C(2000000000)
+#define BACKGROUND_NICE  10
 #define POLICY_AGE_MS    (INT64_C(26) * 3600 * 1000)
 #define MANIFEST_IN(dir) "%s/manifest.json", (dir)
 
@@ -23,6 +25,7 @@ struct backup_args {
     struct str growth_max;
     bool skip_head;
     bool is_quiet;
+    bool is_background;
 };
 
 struct progress {
@@ -82,6 +85,7 @@ int verb_backup(int argc, char *const *argv) {
         { "--max-growth", TOOL_TEXT, offsetof(struct backup_args, growth_max) },
         { "--skip-head", TOOL_BOOL, offsetof(struct backup_args, skip_head) },
         { "--quiet", TOOL_BOOL, offsetof(struct backup_args, is_quiet) },
+        { "--background", TOOL_BOOL, offsetof(struct backup_args, is_background) },
     };
     static const struct tool_usage usage = { "backup", flags, ARRAY_LEN(flags), 1 };
 
@@ -93,6 +97,9 @@ int verb_backup(int argc, char *const *argv) {
     if (target.len == 0) {
         fprintf(stderr, "tocsin backup: name a directory to make, or - for standard output\n");
         return EXIT_USAGE;
+    }
+    if (args.is_background) {
+        (void)setpriority(PRIO_PROCESS, 0, BACKGROUND_NICE); /* as far as the system likes */
     }
     struct err err = ERR_INIT;
     CLEANUP(mem_freep) char *path = mem_strndup(target.ptr, target.len);

@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "app/tool.h"
+#include "app/verify_backup.h"
 #include "app/verify_child.h"
 #include "base/json.h"
 #include "base/mem.h"
@@ -92,13 +93,18 @@ static int check(const char *dir, bool is_json) {
         json_key(&printer.json, "problems");
         json_array(&printer.json);
     }
-    if (!verify_in_child(dir, &visitor, &totals, &err)) {
+    bool is_backup;
+    if (!verify_directory(dir, &visitor, &totals, &is_backup, &err)) {
         (void)tool_fail(&err);
         return EXIT_UNCHECKED;
     }
     print_totals(&printer, &totals);
     if (is_json) {
         printf("%.*s\n", STR_FMT(buf_as_str(&out)));
+    }
+    if (is_backup && !is_json) {
+        printf("%s\n", totals.problems == 0 ? "The backup is whole and now marked as verified"
+                                            : "The backup is damaged");
     }
     return totals.problems == 0 ? EXIT_FINE : EXIT_FAILED;
 }

@@ -29,7 +29,8 @@ static bool look_at(const char *dir,
         return true;
     }
     ret->is_whole = tsdb_backup_read(path, &ret->info, &ret->fault);
-    *ret_is_backup = ret->is_whole || ret->fault.code != ERR_NOT_FOUND || access(file, F_OK) == 0;
+    *ret_is_backup = ret->is_whole || ret->fault.code != ERR_NOT_FOUND ||
+                     (access(file, F_OK) == 0 && access(lock, F_OK) != 0);
     /* Its name comes last of all. */
     ret->is_whole = ret->is_whole && !str_ends_with(str_from(name), STR(".tmp"));
     if (!ret->is_whole && (ret->fault.code == ERR_NOT_FOUND || ret->fault.code == ERR_NONE)) {

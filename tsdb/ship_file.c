@@ -256,6 +256,30 @@ void ship_listing_finish(struct ship_listing *listing) {
     *listing = (struct ship_listing){ 0 };
 }
 
+bool tsdb_ship_expire(const char *ship_dir,
+                      const char *directory_id,
+                      uint64_t lsn,
+                      struct err *err) {
+    char dir[PATH_MAX];
+    struct ship_listing listing = { 0 };
+    if (!disk_join(dir, ship_dir, directory_id, err)) {
+        return false;
+    }
+    if (!ship_list(dir, &listing, err)) {
+        return err->code == ERR_NOT_FOUND;
+    }
+    bool ok = true;
+    for (size_t i = 0; ok && i + 1 < listing.count && listing.files[i + 1].first.lsn <= lsn; i++) {
+        char path[PATH_MAX];
+        ok = disk_join(path, dir, listing.files[i].name, err);
+        if (ok && unlink(path) != 0) {
+            ok = err_set_errno(err, ERR_IO, errno, "removing %s", path);
+        }
+    }
+    ship_listing_finish(&listing);
+    return ok && disk_sync_dir(dir, err);
+}
+
 /* ---- reading ---- */
 
 struct file_reader {

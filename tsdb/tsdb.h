@@ -501,6 +501,13 @@ void tsdb_backup_expire(const struct tsdb_backup_entry *entries,
 /* Remove a backup directory: its manifest first, so that half of it is no backup. */
 WARN_UNUSED bool tsdb_backup_remove(const char *path, struct err *err);
 
+/* Remove shipped files that a backup ending with journal record `lsn`, and every later one, can do
+ * without. Nothing there is fine. */
+WARN_UNUSED bool tsdb_ship_expire(const char *ship_dir,
+                                  const char *directory_id,
+                                  uint64_t lsn,
+                                  struct err *err);
+
 /* ---- checking a directory ---- */
 
 struct tsdb_verify_totals {

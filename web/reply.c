@@ -66,8 +66,10 @@ static void add_retry_after(struct web_request *request, int status) {
     }
 }
 
-void web_reply_error(struct web_request *request, const struct err *err) {
-    int status = web_status_of(err->code);
+void web_reply_error_as(struct web_request *request,
+                        int status,
+                        const char *type,
+                        const char *message) {
     start_reply(request, status, "application/json");
     struct json_writer json;
     json_init(&json, &request->reply.body);
@@ -75,10 +77,15 @@ void web_reply_error(struct web_request *request, const struct err *err) {
     json_key(&json, "status");
     json_cstr(&json, "error");
     json_key(&json, "errorType");
-    json_cstr(&json, web_error_type(err->code));
+    json_cstr(&json, type);
     json_key(&json, "error");
-    json_cstr(&json, err->msg);
+    json_cstr(&json, message);
     json_object_end(&json);
+}
+
+void web_reply_error(struct web_request *request, const struct err *err) {
+    int status = web_status_of(err->code);
+    web_reply_error_as(request, status, web_error_type(err->code), err->msg);
     add_retry_after(request, status);
 }
 

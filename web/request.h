@@ -127,6 +127,11 @@ void web_reply_text(struct web_request *request, int status, const char *fmt, ..
 
 /* Prometheus' error envelope with the status of the code; Retry-After where it applies. */
 void web_reply_error(struct web_request *request, const struct err *err);
+/* Where upstream answers with another status than its error type has here. */
+void web_reply_error_as(struct web_request *request,
+                        int status,
+                        const char *type,
+                        const char *message);
 /* The same as plain text, for doors whose clients expect that. */
 void web_reply_error_text(struct web_request *request, const struct err *err);
 

@@ -43,6 +43,8 @@ const struct web_route web_routes[] = {
     { "/api/v1/status/flags", WEB_GET, WEB_INLINE, api_flags, 0, false },
     { "/api/v1/status/runtimeinfo", WEB_GET, WEB_SERVICE, api_runtimeinfo, 0, false },
     { "/api/v1/status/tsdb", WEB_GET, WEB_QUERY, api_tsdb_status, 0, false },
+    { "/api/v1/admin/tsdb/snapshot", WEB_POST | WEB_PUT, WEB_SERVICE, api_admin_snapshot,
+      FORM_BYTES, true },
     { "/api/v1/inbox", WEB_GET, WEB_SERVICE, api_inbox, 0, false },
     { "/api/v1/notify/status", WEB_GET, WEB_SERVICE, api_notify_status, 0, false },
     { "/api/v1/notify/dead_letters", WEB_GET, WEB_SERVICE, api_dead_letters, 0, false },

@@ -36,6 +36,9 @@ struct web_hooks {
     void (*config_text)(void *ctx, struct buf *out);
     /* GET /api/v1/status/runtimeinfo: outcome and time of the last reload. */
     void (*reload_status)(void *ctx, bool *ret_is_ok, int64_t *ret_at_ms);
+    /* POST /api/v1/admin/tsdb/snapshot: copy the store to snapshots/<name> in the data directory.
+     * Takes as long as the copy does. */
+    bool (*snapshot)(void *ctx, bool skip_head, struct buf *ret_name, struct err *err);
     void *ctx;
 };
 
@@ -45,6 +48,7 @@ struct web_options {
     const char *route_prefix;   /* NULL = path of external_url, else "" */
     const char *cors_origin;    /* anchored regex of allowed origins; NULL = none */
     bool enable_lifecycle;
+    bool enable_admin_api;
     bool enable_remote_write;
     uint32_t connections_max; /* 0 = 512 */
     uint32_t worker_count;    /* queries at the same time; 0 = 4 */

@@ -133,8 +133,9 @@ def test_killed_backups_are_no_backups(make_engine, tmp_path):
         target = tmp_path / "all" / f"b{i}"
         process = subprocess.Popen([BINARY, "backup", "--quiet",
                                     f"--storage.path={engine.directory}", target])
-        time.sleep(duration_s * i / 15)  # some moment of its short life
-        process.kill()
+        if i < 29:
+            time.sleep(duration_s * i / 15)  # some moment of its short life
+            process.kill()
         process.wait()
         if not target.exists():
             continue
@@ -200,6 +201,89 @@ def test_drill_to_a_second(make_engine, tmp_path):
     assert restored.value("count(count_over_time(drill[2h]))") == SERIES
     wait_for("it ships its own", lambda: len(list(ship.iterdir())) == 2, 10)
     assert restored.stop() == 0
+
+
+def test_verify_tells_and_marks(make_engine, tmp_path):
+    engine = make_engine().start()
+    wait_for("samples of its own", lambda: engine.query("up") or engine.query("node_load1"), 20)
+    backups = tmp_path / "all"
+    assert tocsin("backup", f"--storage.path={engine.directory}", backups / "b").returncode == 0
+    assert engine.stop() == 0
+    assert tocsin("backup", "ls", "--check-policy", backups).returncode == 1
+    done = tocsin("verify", backups / "b")
+    assert done.returncode == 0, done.stdout
+    assert tocsin("backup", "ls", "--check-policy", backups).returncode == 0
+    listed = json.loads(tocsin("backup", "ls", "--json", backups).stdout)
+    assert listed[0]["verified_ms"] > 0
+    path = backups / "b" / "store" / "data.mdb"
+    with open(path, "r+b") as handle:
+        handle.seek(5000)
+        byte = handle.read(1)
+        handle.seek(5000)
+        handle.write(bytes([byte[0] ^ 4]))
+    done = tocsin("verify", backups / "b")
+    assert done.returncode == 1 and b"store/data.mdb" in done.stdout
+    with open(path, "r+b") as handle:
+        handle.truncate(path.stat().st_size // 2)
+    done = tocsin("verify", backups / "b")
+    assert done.returncode == 1 and b"store/data.mdb" in done.stdout
+
+
+def test_scheduled_backups(make_engine, tmp_path):
+    backups = tmp_path / "all"
+    ship = tmp_path / "ship"
+    engine = make_engine(f"--backup.dir={backups}", "--backup.interval=1s", "--backup.keep=3s",
+                         f"--storage.journal-ship-dir={ship}").start()
+
+    def verified():
+        done = tocsin("backup", "ls", "--json", backups)
+        return [e for e in json.loads(done.stdout) if e["verified_ms"]] if done.stdout else []
+
+    wait_for("two verified backups", lambda: len(verified()) >= 2, 60)
+    first = verified()[0]["name"]
+    wait_for("the oldest one goes", lambda: first not in [e["name"] for e in verified()], 60)
+    assert metric(engine, "tocsin_backup_last_success") == 1
+    assert metric(engine, "tocsin_backup_last_size_bytes") > 0
+    newest = metric(engine, "tocsin_backup_last_verified_timestamp_seconds")
+    assert time.time() - newest < 60
+    assert engine.stop() == 0
+    done = tocsin("restore", f"--into={tmp_path / 'r'}", f"--journal={ship}", backups)
+    assert done.returncode == 0, done.stderr
+    # it goes on where it was, whatever is in the way
+    blocked = make_engine(f"--backup.dir={tmp_path / 'file'}", "--backup.interval=1s",
+                          directory=tmp_path / "r")
+    (tmp_path / "file").write_text("not a directory")
+    blocked.start()
+    wait_for("the failure shows", lambda: metric(blocked, "tocsin_backup_failures_total") > 0, 30)
+    assert blocked.request("/-/ready")[0] == 200
+    assert blocked.stop() == 0
+
+
+def test_snapshot_as_prometheus(make_engine, tmp_path):
+    path = "/api/v1/admin/tsdb/snapshot"
+    engine = make_engine().start()
+    status, _, body = engine.request(path, method="POST")
+    assert status == 500
+    assert json.loads(body) == {"status": "error", "errorType": "unavailable",
+                                "error": "admin APIs disabled"}
+    assert engine.stop() == 0
+    engine = make_engine("--web.enable-admin-api", "--self.scrape-interval=1s").start()
+    wait_for("samples of its own", lambda: engine.query("node_load1"), 20)
+    for method, query in (("POST", ""), ("PUT", "?skip_head=true"), ("POST", "?skip_head=0")):
+        status, _, body = engine.request(path + query, method=method)
+        assert status == 200, body
+        name = json.loads(body)["data"]["name"]
+        stamp, digits = name.split("-")
+        assert len(stamp) == 16 and stamp.endswith("Z") and len(digits) == 16
+        directory = tmp_path / "data" / "snapshots" / name
+        assert tocsin("verify", directory).returncode == 0
+        has_samples = tocsin("tsdb", "dump", "--match=node_load1", directory).stdout != b""
+        assert has_samples == ("true" not in query)
+    status, _, body = engine.request(path + "?skip_head=maybe", method="POST")
+    assert status == 400 and json.loads(body)["errorType"] == "bad_data"
+    assert "unable to parse boolean" in json.loads(body)["error"]
+    assert engine.request(path)[0] == 405
+    assert engine.stop() == 0
 
 
 def metric(engine, name):

@@ -1,0 +1,62 @@
+/* What changes or copies the store: /api/v1/admin/tsdb, only with --web.enable-admin-api. */
+#include "web/api.h"
+
+bool api_admin_is_on(struct web_request *request) {
+    if (request->web->opts.enable_admin_api) {
+        return true;
+    }
+    web_reply_error_as(request, 500, "unavailable", "admin APIs disabled");
+    return false;
+}
+
+/* Go's strconv.ParseBool. */
+static bool parse_bool(struct str text, bool *ret) {
+    static const char *const words[] = {
+        "1", "t", "T", "TRUE", "true", "True", "0", "f", "F", "FALSE", "false", "False",
+    };
+    for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+        if (str_eq_c(text, words[i])) {
+            *ret = i < ARRAY_LEN(words) / 2;
+            return true;
+        }
+    }
+    return false;
+}
+
+void api_admin_snapshot(struct web_request *request) {
+    const struct web_hooks *hooks = &request->web->opts.hooks;
+    if (!api_admin_is_on(request)) {
+        return;
+    }
+    struct str text = web_param(request, "skip_head");
+    bool skip_head = false;
+    if (text.len > 0 && !parse_bool(text, &skip_head)) {
+        CLEANUP(buf_finish) struct buf why;
+        buf_init(&why, 1024);
+        buf_printf(&why, "unable to parse boolean: strconv.ParseBool: parsing ");
+        buf_json_str(&why, text);
+        buf_cstr(&why, ": invalid syntax");
+        (void)api_bad_param(request, "skip_head", why.ptr == NULL ? "" : why.ptr);
+        return;
+    }
+    struct err err = ERR_INIT;
+    CLEANUP(buf_finish) struct buf name;
+    buf_init(&name, 256);
+    if (hooks->snapshot == NULL) {
+        err_set(&err, ERR_INTERNAL, "create snapshot: not possible here");
+        web_reply_error(request, &err);
+        return;
+    }
+    if (!hooks->snapshot(hooks->ctx, skip_head, &name, &err)) {
+        err_wrap(&err, "create snapshot");
+        web_reply_error_as(request, 500, "internal", err.msg);
+        return;
+    }
+    struct json_writer json;
+    web_json_open(request, &json);
+    json_object(&json);
+    json_key(&json, "name");
+    json_str(&json, buf_as_str(&name));
+    json_object_end(&json);
+    web_json_close(request, &json);
+}

@@ -6,10 +6,11 @@
 
 #include "base/mem.h"
 
-#define BURST_ONE_IN  48
-#define BURST_SLOTS   4
-#define BURST_SAMPLES 900 /* per slot: the record takes more than one part */
-#define LATE_GROUP    16  /* batches whose late samples come in reverse */
+#define BURST_ONE_IN    48
+#define BURST_SLOTS     4
+#define BURST_SAMPLES   900 /* per slot: the record takes more than one part */
+#define LATE_GROUP      7   /* batches whose late samples come in reverse … */
+#define LATE_GROUP_LONG 48  /* … in other series: into windows that are sealed */
 
 enum {
     TAG_PRESENT = 1,
@@ -43,8 +44,8 @@ static uint32_t generation_of(uint32_t slot, uint64_t n) {
     return slot < LOAD_SLOTS_CHURN ? (uint32_t)((n + slot * 2) / LOAD_CHURN) : 0;
 }
 
-static bool is_late(const struct load *load, uint32_t slot) {
-    return load->has_late && slot >= LOAD_SLOTS - LOAD_SLOTS_LATE;
+static bool is_late(uint32_t slot) {
+    return slot >= LOAD_SLOTS - LOAD_SLOTS_LATE;
 }
 
 static double make_value(const struct load *load, uint32_t slot, uint64_t n, uint64_t i) {
@@ -77,8 +78,9 @@ static void add(const struct load *load,
 /* What a slot writes in a batch, in order of time. */
 static void add_slot(const struct load *load, struct load_batch *batch, uint32_t slot) {
     uint64_t n = batch->n;
-    if (is_late(load, slot)) {
-        uint64_t place = (n / LATE_GROUP) * LATE_GROUP + (LATE_GROUP - 1 - n % LATE_GROUP);
+    if (is_late(slot)) {
+        uint64_t group = slot % 2 == 0 ? LATE_GROUP : LATE_GROUP_LONG;
+        uint64_t place = n / group * group + (group - 1 - n % group);
         add(load, batch, slot, load_now_ms(place), 0);
         return;
     }
@@ -100,7 +102,7 @@ static void add_slot(const struct load *load, struct load_batch *batch, uint32_t
 static void add_repeat(const struct load *load, struct load_batch *batch) {
     uint64_t n = batch->n;
     uint32_t slot = (uint32_t)(draw(load, n, TAG_REPEAT, 1) % LOAD_SLOTS);
-    if (n == 1 || draw(load, n, TAG_REPEAT, 0) % 6 != 0 || is_late(load, slot)) {
+    if (n == 1 || draw(load, n, TAG_REPEAT, 0) % 6 != 0 || is_late(slot)) {
         return;
     }
     struct load_batch before = { .n = n - 1 };

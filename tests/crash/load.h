@@ -13,7 +13,7 @@
 
 #define LOAD_SLOTS         20 /* series alive at any time */
 #define LOAD_SLOTS_CHURN   6  /* the first so many change their identity every LOAD_CHURN batches */
-#define LOAD_SLOTS_LATE    4  /* the last so many write out of order (when has_late) */
+#define LOAD_SLOTS_LATE    4  /* the last so many write out of order */
 #define LOAD_CHURN         12
 #define LOAD_FAMILIES      4
 #define LOAD_KEYS          24
@@ -25,7 +25,6 @@
 
 struct load {
     uint64_t seed;
-    bool has_late; /* the late slots write out of order instead of in order */
 };
 
 struct load_sample {

@@ -6,7 +6,7 @@
  *
  * MODE: letters; "s" one batch after the other, maintenance between them: every system call at the
  * same place in every run; "t" batches in flight while other threads maintain and read; "c" closes
- * at the end, otherwise it just exits; "l" late samples; "x" acknowledges before it commits, which
+ * at the end, otherwise it just exits; "x" acknowledges before it commits, which
  * the checks must find.
  */
 #include <fcntl.h>
@@ -206,7 +206,6 @@ int main(int argc, char **argv) {
         return EXIT_USAGE;
     }
     writer.mode = argv[6];
-    writer.load.has_late = has_mode(&writer, 'l');
     writer.ack_fd = open(argv[2], O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (writer.ack_fd < 0) {
         return EXIT_USAGE;

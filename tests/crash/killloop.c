@@ -7,8 +7,11 @@
  * all of it (with the writer's threads running, as far as threads can be repeated).
  *
  *   killloop --writer PATH [--cycles N] [--seed S] [--jobs J] [--chain N] [--verbose] [--mutant]
+ *            [--fault eio|enospc]
  *
- * --mutant: the writer acknowledges before it commits; succeeds when that is found.
+ * --mutant: the writer acknowledges before it commits; succeeds when that is found. --fault eio or
+ * enospc: the system call fails instead, once or several times, and the writer looks that the store
+ * does as it should (writer.c).
  */
 #include <fcntl.h>
 #include <inttypes.h>
@@ -24,15 +27,29 @@
 #include "base/mem.h"
 #include "tests/crash/rig.h"
 
-#define SYSCALLS "pwrite64,writev,pwritev,fdatasync,fsync,ftruncate,rename,unlink"
+#define SYSCALLS "pwrite64,writev,pwritev,fdatasync,fsync,ftruncate,rename,unlink,pread64"
+#define EXIT_MET 100 /* writer.c: it met the fault and did as it should */
 
 static const char *const kill_points[] = { "pwrite64",  "pwrite64",  "writev",   "writev",
                                            "fdatasync", "fdatasync", "ftruncate" };
+
+/* Instead of the death of the process, an error. */
+enum fault {
+    FAULT_KILL,
+    FAULT_EIO,
+    FAULT_ENOSPC
+};
+
+static const char *const eio_points[] = { "fdatasync", "fdatasync", "pwrite64", "writev",
+                                          "pread64" };
+/* Not pwrite64: LMDB's head pages are written by it, in place, where there is always room. */
+static const char *const enospc_points[] = { "fdatasync", "writev", "writev" };
 
 struct plan {
     bool is_strace;
     const char *point; /* strace: the system call … */
     unsigned when;     /* … and which of them; else milliseconds / 64 */
+    char action[48];   /* strace: what happens there */
     uint64_t count;    /* batches the writer is given */
     char mode[8];
     struct rig_check check;
@@ -56,6 +73,7 @@ struct loop {
     uint64_t jobs;
     bool is_verbose;
     bool is_mutant;
+    enum fault fault;
     bool has_strace;
     struct totals *totals; /* shared by the jobs */
 };
@@ -77,6 +95,7 @@ static void make_plan(const struct loop *loop, uint64_t seed, uint64_t cycle, st
         plan->when = (unsigned)((bits >> 40) % 2560);
         plan->count = 2000; /* more than it gets to */
     }
+    snprintf(plan->action, sizeof(plan->action), "signal=KILL:when=%u", plan->when);
     snprintf(plan->mode, sizeof(plan->mode), "%s%s%s", has_threads ? "t" : "s",
              (bits >> 60) % 2 == 0 ? "c" : "", loop->is_mutant ? "x" : "");
     plan->check = (struct rig_check){
@@ -86,10 +105,34 @@ static void make_plan(const struct loop *loop, uint64_t seed, uint64_t cycle, st
     };
 }
 
+/* The same with an error in place of the kill: once, or for some calls, or from then on. */
+static void make_fault_plan(const struct loop *loop,
+                            uint64_t seed,
+                            uint64_t cycle,
+                            struct plan *plan) {
+    uint64_t bits = load_random(seed, cycle, 5);
+    bool is_full = loop->fault == FAULT_ENOSPC;
+    make_plan(loop, seed, cycle, plan);
+    plan->is_strace = true;
+    plan->count = 4 + bits % 40;
+    plan->when = (unsigned)(1 + (bits >> 8) % plan->count);
+    plan->point = is_full ? enospc_points[(bits >> 16) % ARRAY_LEN(enospc_points)]
+                          : eio_points[(bits >> 16) % ARRAY_LEN(eio_points)];
+    unsigned last = plan->when + (unsigned)((bits >> 24) % 30);
+    const char *rest = (bits >> 32) % 3 == 0 && !is_full ? "+" : "";
+    if (is_full) {
+        snprintf(plan->action, sizeof(plan->action), "error=ENOSPC:when=%u..%u", plan->when, last);
+    } else {
+        snprintf(plan->action, sizeof(plan->action), "error=EIO:when=%u%s", plan->when, rest);
+    }
+    snprintf(plan->mode, sizeof(plan->mode), "%s%s", is_full ? "f" : "e",
+             (bits >> 40) % 2 == 0 ? "c" : "");
+}
+
 static void print_plan(const struct plan *plan, uint64_t seed, uint64_t cycle) {
     printf("# seed %" PRIu64 " cycle %" PRIu64 ": mode %s, ", seed, cycle, plan->mode);
     if (plan->is_strace) {
-        printf("%s %u of %" PRIu64 " batches", plan->point, plan->when, plan->count);
+        printf("%s %s, %" PRIu64 " batches", plan->point, plan->action, plan->count);
     } else {
         printf("after %u/64 ms", plan->when);
     }
@@ -111,11 +154,11 @@ static void exec_writer(const struct loop *loop,
     char seed[24];
     char from[24];
     char count[24];
-    char inject[80];
+    char inject[100];
     snprintf(seed, sizeof(seed), "%" PRIu64, oracle->load.seed);
     snprintf(from, sizeof(from), "%" PRIu64, oracle->n + 1);
     snprintf(count, sizeof(count), "%" PRIu64, plan->count);
-    snprintf(inject, sizeof(inject), "inject=%s:signal=KILL:when=%u", plan->point, plan->when);
+    snprintf(inject, sizeof(inject), "inject=%s:%s", plan->point, plan->action);
     int fd = open(paths->errors, O_WRONLY | O_CREAT | O_TRUNC, 0600);
     if (fd < 0 || dup2(fd, 2) < 0) {
         _exit(99);
@@ -152,7 +195,8 @@ static bool run_writer(const struct loop *loop,
         perror("running the writer");
         exit(1);
     }
-    *ret_killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+    bool is_killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+    *ret_killed = is_killed || (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_MET);
     if (*ret_killed && plan->is_strace) {
         loop->totals->killed_strace++;
     } else if (*ret_killed) {
@@ -183,7 +227,11 @@ static bool run_cycle(const struct loop *loop,
                       bool *ret_killed,
                       struct rig_verdict *verdict) {
     struct plan plan;
-    make_plan(loop, oracle->load.seed, cycle, &plan);
+    if (loop->fault == FAULT_KILL) {
+        make_plan(loop, oracle->load.seed, cycle, &plan);
+    } else {
+        make_fault_plan(loop, oracle->load.seed, cycle, &plan);
+    }
     if (loop->is_verbose) {
         print_plan(&plan, oracle->load.seed, cycle);
     }
@@ -282,10 +330,30 @@ static void print_totals(const struct loop *loop) {
     printf("# seeds %" PRIu64 " to %" PRIu64 ", %" PRIu64 " cycles each: repeat one by --seed S "
            "--cycles %" PRIu64 "\n",
            loop->seed, loop->seed + (loop->cycles - 1) / loop->chain, loop->chain, loop->chain);
-    printf("# %" PRIu64 " cycles: %" PRIu64 " killed at a system call, %" PRIu64 " after a while "
+    printf("# %" PRIu64 " cycles: %" PRIu64 " %s at a system call, %" PRIu64
+           " killed after a while "
            "(%" PRIu64 " ended before that); %" PRIu64 " batches, %" PRIu64 " samples compared\n",
-           kills(totals), totals->killed_strace, totals->killed_timed, totals->not_killed,
-           totals->batches, totals->samples);
+           kills(totals), totals->killed_strace, loop->fault == FAULT_KILL ? "killed" : "failed",
+           totals->killed_timed, totals->not_killed, totals->batches, totals->samples);
+}
+
+static enum fault fault_from(const char *text) {
+    if (text == NULL) {
+        return FAULT_KILL;
+    }
+    return strcmp(text, "eio") == 0 ? FAULT_EIO : FAULT_ENOSPC;
+}
+
+static const char *title(const struct loop *loop) {
+    if (loop->is_mutant) {
+        return "an acknowledgement before the commit is found";
+    }
+    static const char *const titles[] = {
+        [FAULT_KILL] = "nothing acknowledged is lost, doubled or split by kill -9",
+        [FAULT_EIO] = "the first I/O error ends writing, nothing acknowledged is lost",
+        [FAULT_ENOSPC] = "a full disk refuses and recovers, nothing acknowledged is lost",
+    };
+    return titles[loop->fault];
 }
 
 int main(int argc, char **argv) {
@@ -297,6 +365,7 @@ int main(int argc, char **argv) {
         .jobs = rig_number(argc, argv, "--jobs", 2),
         .is_verbose = rig_flag(argc, argv, "--verbose"),
         .is_mutant = rig_flag(argc, argv, "--mutant"),
+        .fault = fault_from(rig_option(argc, argv, "--fault")),
         .has_strace = has_strace(),
     };
     if (loop.writer == NULL || loop.chain == 0 || loop.jobs == 0 || loop.cycles == 0) {
@@ -309,15 +378,20 @@ int main(int argc, char **argv) {
     loop.work = work;
     printf("1..1\n");
     if (!loop.has_strace) {
-        printf("# skipped: strace cannot trace here: killed after a while only\n");
+        printf("# skipped: strace cannot trace here%s\n",
+               loop.fault == FAULT_KILL ? ": killed after a while only" : "");
+    }
+    if (!loop.has_strace && loop.fault != FAULT_KILL) {
+        printf("ok 1 - %s\n", title(&loop));
+        rig_remove_tree(work);
+        mem_free(work);
+        return 0;
     }
     run_jobs(&loop);
     print_totals(&loop);
     bool is_found = loop.totals->failures > 0;
     bool ok = loop.is_mutant ? is_found : !is_found && kills(loop.totals) >= loop.cycles;
-    printf("%s 1 - %s\n", ok ? "ok" : "not ok",
-           loop.is_mutant ? "an acknowledgement before the commit is found"
-                          : "nothing acknowledged is lost, doubled or split by kill -9");
+    printf("%s 1 - %s\n", ok ? "ok" : "not ok", title(&loop));
     if (ok) {
         rig_remove_tree(work);
     }

@@ -6,8 +6,10 @@
  *
  * MODE: letters; "s" one batch after the other, maintenance between them: every system call at the
  * same place in every run; "t" batches in flight while other threads maintain and read; "c" closes
- * at the end, otherwise it just exits; "x" acknowledges before it commits, which
- * the checks must find.
+ * at the end, otherwise it just exits; "x" acknowledges before it commits, which the checks must
+ * find; "e" meets a broken disk: from the first error on nothing may be acknowledged, and reading
+ * goes on; "f" meets a full disk: refused until there is room again. Exit code 100: met it, and all
+ * was as it should be.
  */
 #include <fcntl.h>
 #include <inttypes.h>
@@ -16,11 +18,13 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "tests/crash/load.h"
+#include "tests/crash/oracle.h"
 
-#define HANG_S 60 /* then something waits for ever: SIGALRM */
+#define REFUSED_MAX 100
+#define HANG_S      60 /* then something waits for ever: SIGALRM */
 
 enum {
+    EXIT_MET = 100, /* the fault, and all was as it should be */
     EXIT_OPEN = 2,
     EXIT_COMMIT,
     EXIT_MAINTAIN,
@@ -39,6 +43,7 @@ struct writer {
     pthread_mutex_t lock;
     pthread_cond_t cond;
     unsigned in_flight; /* guarded by lock */
+    bool has_met;       /* the fault */
     _Atomic bool is_done;
 };
 
@@ -91,6 +96,90 @@ static void run_sequence(struct writer *writer) {
             !tsdb_maintain_blocking(writer->db, &err)) {
             die(EXIT_MAINTAIN, "maintaining", &err);
         }
+    }
+}
+
+/* ---- a failing disk ---- */
+
+/* What is there is what was acknowledged, while the store takes no more. */
+static void check_reads(struct writer *writer, uint64_t acked) {
+    struct oracle oracle;
+    struct oracle_report report = { .wrong = 0 };
+    oracle_init(&oracle, &writer->load);
+    oracle_advance(&oracle, acked);
+    int64_t cut_ms = clock_wall_ms(&writer->clock.clock) - LOAD_RETENTION_MS;
+    oracle_compare(&oracle, writer->db, cut_ms, &report);
+    if (!oracle_is_clean(&report)) {
+        struct err err = ERR_INIT;
+        err_set(&err, ERR_INTERNAL, "after batch %" PRIu64 ": %s", acked, report.first);
+        die(EXIT_READ, "reading on", &err);
+    }
+    oracle_finish(&oracle);
+}
+
+static bool commit_state(struct writer *writer, struct err *err) {
+    struct kv_store *kv = tsdb_kv(writer->db);
+    struct kv_batch *batch = kv->begin(kv);
+    batch->put(batch, KV_LEASE, STR("k"), STR("v"));
+    return kv->commit_blocking(kv, batch, err);
+}
+
+/* The first error was met after `acked`: the store is latched. */
+static void expect_latch(struct writer *writer, uint64_t acked, const struct err *first) {
+    struct err err = ERR_INIT;
+    writer->has_met = true;
+    if (first->code != ERR_IO) {
+        die(EXIT_COMMIT, "not an I/O error", first);
+    }
+    if (tsdb_health(writer->db, &err) || err.code != ERR_IO) {
+        die(EXIT_COMMIT, "still healthy after", first);
+    }
+    for (uint64_t n = acked + 1; n < acked + 4; n++) {
+        if (load_commit_blocking(&writer->load, writer->db, n, &err) || err.code != ERR_IO ||
+            commit_state(writer, &err) || err.code != ERR_IO ||
+            tsdb_maintain_blocking(writer->db, &err) || err.code != ERR_IO) {
+            die(EXIT_COMMIT, "not refused after the first error", &err);
+        }
+    }
+    check_reads(writer, acked);
+}
+
+static void run_broken(struct writer *writer) {
+    for (uint64_t n = writer->from; n < writer->from + writer->count; n++) {
+        struct err err = ERR_INIT;
+        set_clock(writer, n);
+        if (!load_commit_blocking(&writer->load, writer->db, n, &err)) {
+            expect_latch(writer, n - 1, &err);
+            return;
+        }
+        ack(writer, n);
+        if (n % 5 == 0 && !tsdb_maintain_blocking(writer->db, &err)) {
+            expect_latch(writer, n, &err);
+            return;
+        }
+    }
+}
+
+static void run_full(struct writer *writer) {
+    for (uint64_t n = writer->from; n < writer->from + writer->count; n++) {
+        struct err err = ERR_INIT;
+        set_clock(writer, n);
+        unsigned refused = 0;
+        while (!load_commit_blocking(&writer->load, writer->db, n, &err)) {
+            if (err.code != ERR_NO_SPACE || ++refused > REFUSED_MAX) {
+                die(EXIT_COMMIT, "on a full disk", &err);
+            }
+            writer->has_met = true;
+            check_reads(writer, n - 1);
+        }
+        ack(writer, n);
+        if (n % 5 == 0 && !tsdb_maintain_blocking(writer->db, &err) && err.code != ERR_NO_SPACE) {
+            die(EXIT_MAINTAIN, "maintaining on a full disk", &err);
+        }
+    }
+    struct err err = ERR_INIT;
+    if (!tsdb_health(writer->db, &err)) {
+        die(EXIT_COMMIT, "the disk is free again", &err);
     }
 }
 
@@ -192,6 +281,11 @@ static void open_store(struct writer *writer, const char *dir) {
     fake_clock_init(&writer->clock, load_now_ms(writer->from));
     load_options(dir, &writer->clock.clock, &options);
     if (!tsdb_open(&options, &writer->db, &err)) {
+        bool is_expected = (has_mode(writer, 'e') && err.code == ERR_IO) ||
+                           (has_mode(writer, 'f') && err.code == ERR_NO_SPACE);
+        if (is_expected) {
+            _exit(EXIT_MET);
+        }
         die(EXIT_OPEN, "opening", &err);
     }
 }
@@ -213,7 +307,11 @@ int main(int argc, char **argv) {
     pthread_mutex_init(&writer.lock, NULL);
     pthread_cond_init(&writer.cond, NULL);
     open_store(&writer, argv[1]);
-    if (has_mode(&writer, 't')) {
+    if (has_mode(&writer, 'e')) {
+        run_broken(&writer);
+    } else if (has_mode(&writer, 'f')) {
+        run_full(&writer);
+    } else if (has_mode(&writer, 't')) {
         run_threads(&writer);
     } else {
         run_sequence(&writer);
@@ -221,5 +319,5 @@ int main(int argc, char **argv) {
     if (has_mode(&writer, 'c')) {
         tsdb_close(writer.db);
     }
-    _exit(0);
+    _exit(writer.has_met ? EXIT_MET : 0);
 }

@@ -221,8 +221,10 @@ static int write_once(struct group *group, uint64_t lsn, struct str body) {
 /* Turn a failed write into an error, and the store's state with it. */
 static void judge_failure(struct tsdb *db, int rc, struct err *err) {
     bool is_low = db_check_space(db);
-    if (rc == ENOSPC || rc == EDQUOT || rc == EFBIG || rc == MDB_MAP_FULL ||
-        (rc == EIO && is_low)) {
+    if (env_revive(&db->journal)) {
+        rc = EIO; /* whatever it was: the head page may be half-written */
+    } else if (rc == ENOSPC || rc == EDQUOT || rc == EFBIG || rc == MDB_MAP_FULL ||
+               (rc == EIO && is_low)) {
         /* LMDB aborted before its meta page: the last commit stands, and the next may work. */
         err_set(err, ERR_NO_SPACE, "no space left to write in %s", db->path);
         return;

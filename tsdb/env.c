@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/mem.h"
 #include "tsdb/sync.h"
 
 #define MAP_BYTES_MIN ((size_t)1 << 30)
@@ -96,6 +97,8 @@ static bool has_data_file(const struct env_params *params) {
 
 bool env_open(struct env *env, const struct env_params *params, struct err *err) {
     *env = (struct env){ .name = params->name, .is_read_only = params->is_read_only };
+    env->path = mem_strdup(params->path);
+    env->flags = params->flags;
     rwlock_init(&env->gate);
     pthread_mutex_init(&env->pool_lock, NULL);
     if (!params->is_read_only && !reserve_lock_file(params, err)) {
@@ -124,10 +127,7 @@ bool env_open(struct env *env, const struct env_params *params, struct err *err)
     return true;
 }
 
-void env_close(struct env *env) {
-    if (env->name == NULL) {
-        return;
-    }
+static void close_mdb(struct env *env) {
     for (size_t i = 0; i < env->pool_count; i++) {
         mdb_txn_abort(env->pool[i]);
     }
@@ -136,6 +136,14 @@ void env_close(struct env *env) {
         mdb_env_close(env->mdb);
         env->mdb = NULL;
     }
+}
+
+void env_close(struct env *env) {
+    if (env->name == NULL) {
+        return;
+    }
+    close_mdb(env);
+    mem_free(env->path);
     pthread_mutex_destroy(&env->pool_lock);
     pthread_rwlock_destroy(&env->gate);
     env->name = NULL;
@@ -163,7 +171,60 @@ bool env_open_dbs(struct env *env,
         }
     }
     rc = mdb_txn_commit(txn);
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        assert(env->name_count < ENV_TABLES_MAX);
+        env->names[env->name_count++] = names[i];
+    }
     return rc == 0 || env_fail(env, err, rc, "creating the tables");
+}
+
+/* ---- reviving ---- */
+
+/* The tables get the handles they had: LMDB counts them up as they are opened. */
+static int reopen(struct env *env) {
+    struct env_params params = {
+        .name = env->name,
+        .path = env->path,
+        .db_count = (unsigned)env->name_count,
+        .flags = env->flags,
+        .is_read_only = true,
+    };
+    MDB_txn *txn;
+    int rc = open_once(env, &params, env->map_bytes);
+    if (rc == 0) {
+        rc = mdb_txn_begin(env->mdb, NULL, MDB_RDONLY, &txn);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    for (size_t i = 0; rc == 0 && i < env->name_count; i++) {
+        MDB_dbi ignored;
+        rc = mdb_dbi_open(txn, env->names[i], 0, &ignored);
+    }
+    if (rc == 0) {
+        return mdb_txn_commit(txn);
+    }
+    mdb_txn_abort(txn);
+    return rc;
+}
+
+bool env_revive(struct env *env) {
+    pthread_rwlock_wrlock(&env->gate);
+    MDB_txn *txn;
+    int rc = env->mdb == NULL ? MDB_PANIC : mdb_txn_begin(env->mdb, NULL, MDB_RDONLY, &txn);
+    if (rc == 0) {
+        mdb_txn_abort(txn);
+    }
+    bool is_dead = rc == MDB_PANIC && !env->is_read_only;
+    if (is_dead) {
+        close_mdb(env);
+        env->is_read_only = true;
+        if (reopen(env) != 0) {
+            close_mdb(env); /* reads now fail, too: begin_read() */
+        }
+    }
+    pthread_rwlock_unlock(&env->gate);
+    return is_dead;
 }
 
 /* ---- transactions ---- */
@@ -176,6 +237,9 @@ static MDB_txn *take_pooled(struct env *env) {
 }
 
 static int begin_read(struct env *env, MDB_txn **ret) {
+    if (env->mdb == NULL) {
+        return MDB_PANIC;
+    }
     MDB_txn *txn = take_pooled(env);
     if (txn == NULL) {
         return mdb_txn_begin(env->mdb, NULL, MDB_RDONLY, ret);
@@ -223,7 +287,9 @@ void env_read_end(struct env *env, MDB_txn *txn) {
 }
 
 bool env_write_begin(struct env *env, MDB_txn **ret, struct err *err) {
-    assert(!env->is_read_only);
+    if (env->is_read_only) {
+        return err_set(err, ERR_IO, "%s: is open for reading only", env->name);
+    }
     int rc = mdb_txn_begin(env->mdb, NULL, 0, ret);
     return rc == 0 || env_fail(env, err, rc, "starting to write");
 }
@@ -241,16 +307,22 @@ bool env_grow(struct env *env, struct err *err) {
 
 void env_check_readers(struct env *env) {
     int dead = 0;
-    /* Its only failure is a lock file gone bad, which the next transaction reports. */
-    (void)mdb_reader_check(env->mdb, &dead);
+    pthread_rwlock_rdlock(&env->gate);
+    if (env->mdb != NULL) {
+        /* Its only failure is a lock file gone bad, which the next transaction reports. */
+        (void)mdb_reader_check(env->mdb, &dead);
+    }
+    pthread_rwlock_unlock(&env->gate);
 }
 
 uint64_t env_used_bytes(struct env *env) {
     pthread_rwlock_rdlock(&env->gate);
-    MDB_envinfo info;
-    MDB_stat stat;
-    mdb_env_info(env->mdb, &info);
-    mdb_env_stat(env->mdb, &stat);
+    MDB_envinfo info = { .me_last_pgno = 0 };
+    MDB_stat stat = { .ms_psize = 0 };
+    if (env->mdb != NULL) {
+        mdb_env_info(env->mdb, &info);
+        mdb_env_stat(env->mdb, &stat);
+    }
     pthread_rwlock_unlock(&env->gate);
     return (uint64_t)(info.me_last_pgno + 1) * stat.ms_psize;
 }

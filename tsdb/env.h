@@ -17,14 +17,19 @@
 
 #include "base/err.h"
 
-#define ENV_POOL_MAX 64
+#define ENV_POOL_MAX   64
+#define ENV_TABLES_MAX 64
 
 struct env {
     MDB_env *mdb;
     const char *name; /* static: "journal", "store" */
     bool is_read_only;
     size_t map_bytes;      /* guarded by gate */
-    pthread_rwlock_t gate; /* shared: a read transaction is open; exclusive: resizing */
+    pthread_rwlock_t gate; /* shared: a read transaction is open; exclusive: resizing, reviving */
+    char *path;            /* for reviving: path, flags, tables in the order they were opened */
+    unsigned flags;
+    const char *names[ENV_TABLES_MAX];
+    size_t name_count;
     pthread_mutex_t pool_lock;
     MDB_txn *pool[ENV_POOL_MAX]; /* reset read transactions */
     size_t pool_count;
@@ -42,8 +47,8 @@ struct env_params {
 WARN_UNUSED bool env_open(struct env *env, const struct env_params *params, struct err *err);
 void env_close(struct env *env); /* fine on a zeroed or half-open one */
 
-/* Open the named databases (NULL-terminated names are not needed: `count` of them); created when
- * missing. In a read-only environment a missing one is ERR_NOT_FOUND. */
+/* Open the named databases (NULL-terminated names are not needed: `count` of them, static);
+ * created when missing. In a read-only environment a missing one is ERR_NOT_FOUND. */
 WARN_UNUSED bool env_open_dbs(struct env *env,
                               const char *const *names,
                               size_t count,
@@ -58,6 +63,12 @@ WARN_UNUSED bool env_write_begin(struct env *env, MDB_txn **ret, struct err *err
 
 /* After MDB_MAP_FULL, no write transaction open: double the map. Waits for readers. */
 WARN_UNUSED bool env_grow(struct env *env, struct err *err);
+
+/*
+ * After a failed write, by the writer: when LMDB could not write its head page it refuses every
+ * further transaction. Then the environment is opened again, for reading only, and true returned.
+ */
+WARN_UNUSED bool env_revive(struct env *env);
 
 void env_check_readers(struct env *env);
 

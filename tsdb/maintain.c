@@ -50,7 +50,9 @@ bool store_write(struct tsdb *db,
             }
             continue;
         }
-        if (rc == EIO && db_check_space(db)) {
+        if (env_revive(env)) {
+            rc = EIO; /* whatever it was: the head page may be half-written */
+        } else if (rc == EIO && db_check_space(db)) {
             rc = ENOSPC; /* LMDB reports a short write as EIO */
         }
         env_fail(env, err, rc, "%s", what);

@@ -279,9 +279,13 @@ static bool mark_free_long(struct walk *walk,
     }
     uint8_t *list = mem_alloc(len);
     uint64_t offset = first * walk->meta.page_bytes + PAGE_HEADER;
-    bool ok = pread(walk->fd, list, len, (off_t)offset) == (ssize_t)len;
-    ok = ok ? mark_free(walk, place, list, len)
-            : bad_page(walk, first, "it lies behind the end of the file");
+    ssize_t got = pread(walk->fd, list, len, (off_t)offset);
+    bool ok = got == (ssize_t)len && mark_free(walk, place, list, len);
+    if (got < 0) {
+        err_set_errno(walk->err, ERR_IO, errno, "reading %s", walk->check->path);
+    } else if (got != (ssize_t)len) {
+        bad_page(walk, first, "it lies behind the end of the file");
+    }
     mem_free(list);
     return ok;
 }
@@ -437,8 +441,12 @@ static bool check_metas(struct walk *walk, uint64_t file_bytes) {
     struct meta metas[2];
     for (uint64_t i = 0; i < 2; i++) {
         off_t at = i == 0 ? 0 : (off_t)metas[0].page_bytes;
-        if (pread(walk->fd, bytes, sizeof(bytes), at) != (ssize_t)sizeof(bytes) ||
-            !read_meta(bytes, i, &metas[i]) || metas[i].page_bytes != metas[0].page_bytes) {
+        ssize_t got = pread(walk->fd, bytes, sizeof(bytes), at);
+        if (got < 0) {
+            return err_set_errno(walk->err, ERR_IO, errno, "reading %s", walk->check->path);
+        }
+        if (got != (ssize_t)sizeof(bytes) || !read_meta(bytes, i, &metas[i]) ||
+            metas[i].page_bytes != metas[0].page_bytes) {
             return bad_page(walk, i, "it is not the file's head");
         }
     }

@@ -27,8 +27,9 @@
 #include "base/mem.h"
 #include "tests/crash/rig.h"
 
-#define SYSCALLS "pwrite64,writev,pwritev,fdatasync,fsync,ftruncate,rename,unlink,pread64"
-#define EXIT_MET 100 /* writer.c: it met the fault and did as it should */
+#define SYSCALLS         "pwrite64,writev,pwritev,fdatasync,fsync,ftruncate,rename,unlink,pread64"
+#define PREADS_OF_LOADER 2   /* ld.so, before main */
+#define EXIT_MET         100 /* writer.c: it met the fault and did as it should */
 
 static const char *const kill_points[] = { "pwrite64",  "pwrite64",  "writev",   "writev",
                                            "fdatasync", "fdatasync", "ftruncate" };
@@ -118,6 +119,7 @@ static void make_fault_plan(const struct loop *loop,
     plan->when = (unsigned)(1 + (bits >> 8) % plan->count);
     plan->point = is_full ? enospc_points[(bits >> 16) % ARRAY_LEN(enospc_points)]
                           : eio_points[(bits >> 16) % ARRAY_LEN(eio_points)];
+    plan->when += strcmp(plan->point, "pread64") == 0 ? PREADS_OF_LOADER : 0;
     unsigned last = plan->when + (unsigned)((bits >> 24) % 30);
     const char *rest = (bits >> 32) % 3 == 0 && !is_full ? "+" : "";
     if (is_full) {

@@ -136,6 +136,13 @@ static void write_error_latches(void **state) {
     write_errno = 0;
     assert_false(tsdb_health(f->db, &err));
     assert_string_equal(read_name(f, "a"), "");
+    /* LMDB gives the environment up when its head page cannot be written; the tables are read on. */
+    err = (struct err)ERR_INIT;
+    struct buf value;
+    buf_init(&value, 100);
+    struct kv_store *kv = tsdb_kv(f->db);
+    assert_true(kv->get(kv, KV_META, STR("format"), &value, &err));
+    buf_finish(&value);
     fixture_reopen(f);
     assert_string_equal(read_name(f, "a"), "");
 }

@@ -84,8 +84,9 @@ def work(generator, ports, round_index):
         for _ in range(busy if generator.random() < 0.8 else 0):
             series = generator.choice([100, 500, 2000])
             subprocess.run([os.path.join(BUILD, "bench", "rw_load"), f"127.0.0.1:{ports[name]}",
-                            "/api/v1/write", str(series), "1", str(int(time.time() * 1000)),
-                            "15000", "1"], capture_output=True, check=False)
+                            "/api/v1/write", f"--series={series}", "--rounds=1",
+                            f"--start-ms={int(time.time() * 1000)}"],
+                           capture_output=True, check=False)
         for _ in range(generator.randrange(1 + 3 * busy)):
             query = generator.choice(["sum by (job) (rate({__name__=~'.+_total'}[1m]))", "up",
                                       "histogram_quantile(0.9, {__name__=~'.+_bucket'})"])

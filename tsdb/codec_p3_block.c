@@ -3,7 +3,6 @@
  * alike; a few outliers are patched onto a narrower packing instead of widening all of it.
  */
 #include <assert.h>
-#include <endian.h>
 
 #include "tsdb/codec_p3_format.h"
 
@@ -19,104 +18,31 @@ enum {
 
 enum {
     POSITION_BITS = 6,
-    HIGH_BITS_MAX = 50,  /* of a patch, so that position and high part fill one field */
-    PATCH_OVERHEAD = 2,  /* bytes: count, width of the high parts */
-    UNPACK_OVERREAD = 9, /* bytes unpack() may look at behind the last field */
+    HIGH_BITS_MAX = 50, /* of a patch, so that position and high part fill one field */
+    PATCH_OVERHEAD = 2, /* bytes: count, width of the high parts */
 };
-
-static uint64_t load_le64(const uint8_t *bytes) {
-    uint64_t value;
-    memcpy(&value, bytes, sizeof(value));
-    return le64toh(value);
-}
-
-static void store_le64(uint8_t *bytes, uint64_t value) {
-    value = htole64(value);
-    memcpy(bytes, &value, sizeof(value));
-}
-
-static size_t packed_bytes(size_t count, unsigned width) {
-    return (count * width + 7) / 8;
-}
-
-/* ---- fields of `width` bits, from the least significant end ---- */
-
-static uint8_t *pack(const uint64_t *fields, size_t count, unsigned width, uint8_t *out) {
-    uint64_t mask = width == 0 ? 0 : UINT64_MAX >> (64 - width);
-    uint64_t pending = 0;
-    unsigned pending_bits = 0;
-    for (size_t i = 0; i < count; i++) {
-        uint64_t field = fields[i] & mask;
-        pending |= field << pending_bits;
-        pending_bits += width;
-        if (pending_bits >= 64) {
-            store_le64(out, pending);
-            out += 8;
-            pending_bits -= 64;
-            pending = pending_bits == 0 ? 0 : field >> (width - pending_bits);
-        }
-    }
-    for (unsigned done = 0; done < pending_bits; done += 8) {
-        *out++ = (uint8_t)(pending >> done);
-    }
-    return out;
-}
-
-static void unpack(const uint8_t *bytes, size_t count, unsigned width, uint64_t *ret) {
-    uint64_t mask = UINT64_MAX >> (64 - width);
-    if (width <= 57) {
-        for (size_t i = 0; i < count; i++) {
-            size_t bit = i * width;
-            ret[i] = load_le64(bytes + bit / 8) >> bit % 8 & mask;
-        }
-        return;
-    }
-    for (size_t i = 0; i < count; i++) {
-        size_t bit = i * width;
-        unsigned shift = bit % 8;
-        uint64_t field = load_le64(bytes + bit / 8) >> shift;
-        if (shift != 0) {
-            field |= (uint64_t)bytes[bit / 8 + 8] << (64 - shift);
-        }
-        ret[i] = field & mask;
-    }
-}
-
-/* 1 <= width <= 64, count <= P3_BLOCK_RESIDUALS */
-static bool read_packed(struct reader *reader, size_t count, unsigned width, uint64_t *ret) {
-    size_t len = packed_bytes(count, width);
-    bool has_slack = reader_left(reader) >= len + UNPACK_OVERREAD;
-    const uint8_t *bytes = reader_bytes(reader, len);
-    if (bytes == NULL) {
-        return false;
-    }
-    if (has_slack) {
-        unpack(bytes, count, width, ret);
-        return true;
-    }
-    uint8_t padded[P3_BLOCK_RESIDUALS * 8 + UNPACK_OVERREAD];
-    memcpy(padded, bytes, len);
-    memset(padded + len, 0, UNPACK_OVERREAD);
-    unpack(padded, count, width, ret);
-    return true;
-}
 
 /* ---- encoding ---- */
 
 struct block_shape {
-    uint8_t by_width[65]; /* how many residuals have this many bits */
+    uint8_t by_width[65]; /* how many residuals have this many bits; up to width_max */
     unsigned width_max;
     size_t nonzero_count;
 };
 
+/* Counting in turns: the same counter would wait for itself, widths are much alike. */
 static void measure(const uint64_t *residuals, size_t count, struct block_shape *shape) {
+    uint8_t turns[4][65] = { 0 };
     uint64_t all = 0;
-    memset(shape, 0, sizeof(*shape));
     for (size_t i = 0; i < count; i++) {
         all |= residuals[i];
-        shape->by_width[p3_bit_len(residuals[i])]++;
+        turns[i % 4][p3_bit_len(residuals[i])]++;
     }
     shape->width_max = p3_bit_len(all);
+    for (unsigned width = 0; width <= shape->width_max; width++) {
+        shape->by_width[width] =
+            (uint8_t)(turns[0][width] + turns[1][width] + turns[2][width] + turns[3][width]);
+    }
     shape->nonzero_count = count - shape->by_width[0];
 }
 
@@ -130,8 +56,8 @@ static unsigned best_patch(const struct block_shape *shape, size_t count, size_t
         if (patch_count > count / 4 || high_bits > HIGH_BITS_MAX) {
             break;
         }
-        size_t cost = PATCH_OVERHEAD + packed_bytes(count, width) +
-                      packed_bytes(patch_count, POSITION_BITS + high_bits);
+        size_t cost = PATCH_OVERHEAD + p3_packed_bytes(count, width) +
+                      p3_packed_bytes(patch_count, POSITION_BITS + high_bits);
         if (cost < *bytes && HEAD_PATCHED + width <= HEAD_PATCHED_MAX) {
             *bytes = cost;
             best = width;
@@ -144,7 +70,7 @@ static uint8_t *encode_bitmap(const uint64_t *residuals,
                               size_t count,
                               unsigned width,
                               uint8_t *out) {
-    uint64_t nonzero[P3_BLOCK_RESIDUALS];
+    UNINITIALIZED uint64_t nonzero[P3_BLOCK_RESIDUALS];
     uint64_t bitmap = 0;
     size_t nonzero_count = 0;
     for (size_t i = 0; i < count; i++) {
@@ -157,7 +83,7 @@ static uint8_t *encode_bitmap(const uint64_t *residuals,
     for (size_t i = 0; i < (count + 7) / 8; i++) {
         *out++ = (uint8_t)(bitmap >> (8 * i));
     }
-    return pack(nonzero, nonzero_count, width, out);
+    return p3_pack(nonzero, nonzero_count, width, out);
 }
 
 static uint8_t *encode_patched(const uint64_t *residuals,
@@ -165,7 +91,7 @@ static uint8_t *encode_patched(const uint64_t *residuals,
                                unsigned width,
                                unsigned width_max,
                                uint8_t *out) {
-    uint64_t patches[P3_BLOCK_RESIDUALS];
+    UNINITIALIZED uint64_t patches[P3_BLOCK_RESIDUALS];
     size_t patch_count = 0;
     for (size_t i = 0; i < count; i++) {
         uint64_t high = residuals[i] >> width;
@@ -177,28 +103,28 @@ static uint8_t *encode_patched(const uint64_t *residuals,
     *out++ = (uint8_t)(HEAD_PATCHED + width);
     *out++ = (uint8_t)patch_count;
     *out++ = (uint8_t)high_bits;
-    out = pack(residuals, count, width, out);
-    return pack(patches, patch_count, POSITION_BITS + high_bits, out);
+    out = p3_pack(residuals, count, width, out);
+    return p3_pack(patches, patch_count, POSITION_BITS + high_bits, out);
 }
 
 uint8_t *p3_block_encode(const uint64_t *residuals, size_t count, uint8_t *out) {
     assert(count >= 1 && count <= P3_BLOCK_RESIDUALS);
-    struct block_shape shape;
+    UNINITIALIZED struct block_shape shape;
     measure(residuals, count, &shape);
     if (shape.nonzero_count == 0) {
         *out++ = HEAD_ZERO;
         return out;
     }
-    size_t bytes = packed_bytes(count, shape.width_max);
+    size_t bytes = p3_packed_bytes(count, shape.width_max);
     unsigned width = best_patch(&shape, count, &bytes);
-    if ((count + 7) / 8 + packed_bytes(shape.nonzero_count, shape.width_max) < bytes) {
+    if ((count + 7) / 8 + p3_packed_bytes(shape.nonzero_count, shape.width_max) < bytes) {
         return encode_bitmap(residuals, count, shape.width_max, out);
     }
     if (width < shape.width_max) {
         return encode_patched(residuals, count, width, shape.width_max, out);
     }
     *out++ = (uint8_t)shape.width_max;
-    return pack(residuals, count, shape.width_max, out);
+    return p3_pack(residuals, count, shape.width_max, out);
 }
 
 /* ---- decoding ---- */
@@ -212,8 +138,8 @@ static bool decode_bitmap(struct reader *reader, size_t count, unsigned width, u
     if (bytes == NULL || (count < 64 && bitmap >> count != 0)) {
         return false;
     }
-    uint64_t nonzero[P3_BLOCK_RESIDUALS];
-    if (!read_packed(reader, (size_t)__builtin_popcountll(bitmap), width, nonzero)) {
+    UNINITIALIZED uint64_t nonzero[P3_BLOCK_RESIDUALS];
+    if (!p3_unpack(reader, (size_t)__builtin_popcountll(bitmap), width, nonzero)) {
         return false;
     }
     memset(ret, 0, count * sizeof(ret[0]));
@@ -232,11 +158,11 @@ static bool decode_patched(struct reader *reader, size_t count, unsigned width, 
     }
     if (width == 0) {
         memset(ret, 0, count * sizeof(ret[0]));
-    } else if (!read_packed(reader, count, width, ret)) {
+    } else if (!p3_unpack(reader, count, width, ret)) {
         return false;
     }
-    uint64_t patches[P3_BLOCK_RESIDUALS];
-    if (!read_packed(reader, patch_count, POSITION_BITS + high_bits, patches)) {
+    UNINITIALIZED uint64_t patches[P3_BLOCK_RESIDUALS];
+    if (!p3_unpack(reader, patch_count, POSITION_BITS + high_bits, patches)) {
         return false;
     }
     for (size_t i = 0; i < patch_count; i++) {
@@ -260,7 +186,7 @@ bool p3_block_decode(struct reader *reader, size_t count, uint64_t *ret) {
         return true;
     }
     if (head <= HEAD_PLAIN_MAX) {
-        return read_packed(reader, count, head, ret);
+        return p3_unpack(reader, count, head, ret);
     }
     if (head <= HEAD_PATCHED_MAX) {
         return decode_patched(reader, count, (unsigned)(head - HEAD_PATCHED), ret);

@@ -9,23 +9,33 @@
 
 /* ---- values ---- */
 
+/* Rounded as by a cast. Each half becomes a double by standing in another one's mantissa: the upper
+ * as 2^84 + upper * 2^32 with the sign bit flipped, the lower as 2^52 + lower. Taking 2^84, 2^63
+ * and 2^52 off is exact; only the last sum rounds. */
+static ALWAYS_INLINE p3_double_lanes lanes_to_doubles(p3_u64_lanes ints) {
+    const double offset = 0x1p84 + 0x1p63 + 0x1p52;
+    p3_u64_lanes upper = (ints >> 32 ^ UINT64_C(0x80000000)) | UINT64_C(0x4530000000000000);
+    p3_u64_lanes lower = (ints & UINT64_C(0xffffffff)) | UINT64_C(0x4330000000000000);
+    return ((p3_double_lanes)upper - offset) + (p3_double_lanes)lower;
+}
+
 static void to_doubles(const int64_t *ints, size_t count, unsigned exponent, double *ret) {
-    if (exponent == 0) {
-        for (size_t i = 0; i < count; i++) {
-            ret[i] = (double)ints[i];
-        }
-        return;
-    }
     double power = p3_powers[exponent];
-    for (size_t i = 0; i < count; i++) {
+    size_t i = 0;
+    for (; i + P3_LANES <= count; i += P3_LANES) {
+        p3_u64_lanes lanes;
+        memcpy(&lanes, ints + i, sizeof(lanes));
+        p3_double_lanes values = lanes_to_doubles(lanes);
+        values = exponent == 0 ? values : values / power;
+        memcpy(ret + i, &values, sizeof(values));
+    }
+    for (; i < count; i++) {
         ret[i] = (double)ints[i] / power;
     }
 }
 
 static void fill(double *ret, size_t count, double value) {
-    for (size_t i = 0; i < count; i++) {
-        ret[i] = value;
-    }
+    p3_fill(ret, count, double_bits(value), 0);
 }
 
 static bool decode_raw(struct reader *reader, size_t count, double *ret) {
@@ -148,9 +158,7 @@ static bool decode_exact(const struct p3_bounds *bounds, int64_t *ret) {
     if (step * (bounds->count - 1) != span) {
         return false;
     }
-    for (size_t i = 0; i < bounds->count; i++) {
-        ret[i] = (int64_t)((uint64_t)bounds->t_min_ms + i * step);
-    }
+    p3_fill(ret, bounds->count, (uint64_t)bounds->t_min_ms, step);
     return true;
 }
 

@@ -71,6 +71,34 @@ static inline unsigned p3_bit_len(uint64_t value) {
     return value == 0 ? 0 : 64 - (unsigned)__builtin_clzll(value);
 }
 
+/* Two at a time, in vector registers every machine has. */
+#define P3_LANES 2
+typedef uint64_t p3_u64_lanes __attribute__((vector_size(P3_LANES * sizeof(uint64_t))));
+typedef double p3_double_lanes __attribute__((vector_size(P3_LANES * sizeof(double))));
+
+/* 8 bytes each: the value `bits`, then ever `step` more. */
+static inline void p3_fill(void *ret, size_t count, uint64_t bits, uint64_t step) {
+    p3_u64_lanes lanes = { bits, bits + step };
+    p3_u64_lanes steps = { P3_LANES * step, P3_LANES * step };
+    uint8_t *out = ret;
+    for (; count >= P3_LANES; count -= P3_LANES) {
+        memcpy(out, &lanes, sizeof(lanes));
+        lanes += steps;
+        out += sizeof(lanes);
+    }
+    if (count > 0) {
+        memcpy(out, &lanes, sizeof(bits));
+    }
+}
+
+static inline size_t p3_packed_bytes(size_t count, unsigned width) {
+    return (count * width + 7) / 8;
+}
+
+/* Fields of `width` bits, at most 64, side by side; reading: of 1 to 64. */
+uint8_t *p3_pack(const uint64_t *fields, size_t count, unsigned width, uint8_t *out);
+WARN_UNUSED bool p3_unpack(struct reader *reader, size_t count, unsigned width, uint64_t *ret);
+
 /* 1 <= count <= P3_BLOCK_RESIDUALS; returns the end of what was written. */
 uint8_t *p3_block_encode(const uint64_t *residuals, size_t count, uint8_t *out);
 WARN_UNUSED bool p3_block_decode(struct reader *reader, size_t count, uint64_t *ret);

@@ -59,25 +59,31 @@ static uint8_t *encode_stream(const uint64_t *residuals,
     return out;
 }
 
-static bool decode_stream(struct reader *reader, size_t count, uint64_t *ret) {
-    uint8_t entries = reader_u8(reader);
-    if (reader->is_bad) {
+/* The next entry of a sparse list: its place among `count` residuals from *next on. */
+static bool read_entry(struct reader *reader, size_t count, size_t *next, uint64_t *ret) {
+    uint64_t gap = reader_uvarint(reader);
+    *ret = reader_uvarint(reader);
+    if (reader->is_bad || gap >= count - *next) {
         return false;
     }
-    if (entries != STREAM_BLOCKS) {
-        memset(ret, 0, count * sizeof(ret[0]));
-        size_t next = 0;
-        for (unsigned i = 0; i < entries; i++) {
-            uint64_t gap = reader_uvarint(reader);
-            uint64_t residual = reader_uvarint(reader);
-            if (reader->is_bad || gap >= count - next) {
-                return false;
-            }
-            next += gap;
-            ret[next++] = residual;
+    *next += gap;
+    return true;
+}
+
+static bool decode_sparse(struct reader *reader, unsigned entries, size_t count, uint64_t *ret) {
+    memset(ret, 0, count * sizeof(ret[0]));
+    size_t next = 0;
+    for (unsigned i = 0; i < entries; i++) {
+        uint64_t residual;
+        if (!read_entry(reader, count, &next, &residual)) {
+            return false;
         }
-        return true;
+        ret[next++] = residual;
     }
+    return true;
+}
+
+static bool decode_blocks(struct reader *reader, size_t count, uint64_t *ret) {
     for (size_t i = 0; i < count; i += P3_BLOCK_RESIDUALS) {
         size_t left = count - i;
         size_t block = left < P3_BLOCK_RESIDUALS ? left : P3_BLOCK_RESIDUALS;
@@ -174,21 +180,37 @@ static size_t apply_plan(const int64_t *ints,
                          size_t count,
                          const struct ints_plan *plan,
                          uint64_t *ret) {
-    size_t nonzero_count = 0;
-    uint64_t previous = 0;
-    for (size_t i = 1; i < count; i++) {
-        int64_t delta = delta_at(ints, i, plan->shift);
-        uint64_t residual = (uint64_t)delta;
-        if (plan->kind == INTS_DELTA_BASE) {
-            residual = zigzag(i64_sub(delta, plan->base));
-        } else if (plan->kind == INTS_DELTA_DELTA) {
-            residual = zigzag((int64_t)((uint64_t)delta - previous));
-            previous = (uint64_t)delta;
-        } else if (plan->kind == INTS_FRAME) {
-            residual = (uint64_t)i64_sub(ints[i], plan->base) >> plan->shift;
+    unsigned shift = plan->shift;
+    int64_t previous = 0;
+    switch (plan->kind) {
+    case INTS_DELTA:
+        for (size_t i = 1; i < count; i++) {
+            ret[i - 1] = (uint64_t)delta_at(ints, i, shift);
         }
-        ret[i - 1] = residual;
-        nonzero_count += residual != 0;
+        break;
+    case INTS_DELTA_BASE:
+        for (size_t i = 1; i < count; i++) {
+            ret[i - 1] = zigzag(i64_sub(delta_at(ints, i, shift), plan->base));
+        }
+        break;
+    case INTS_DELTA_DELTA:
+        for (size_t i = 1; i < count; i++) {
+            int64_t delta = delta_at(ints, i, shift);
+            ret[i - 1] = zigzag(i64_sub(delta, previous));
+            previous = delta;
+        }
+        break;
+    case INTS_FRAME:
+        for (size_t i = 1; i < count; i++) {
+            ret[i - 1] = (uint64_t)i64_sub(ints[i], plan->base) >> shift;
+        }
+        break;
+    case INTS_CONSTANT:
+    case INTS_KIND_COUNT: BUG("kind %d has no residuals", (int)plan->kind);
+    }
+    size_t nonzero_count = 0;
+    for (size_t i = 0; i < count - 1; i++) {
+        nonzero_count += ret[i] != 0;
     }
     return nonzero_count;
 }
@@ -247,6 +269,29 @@ static void undo_plan(const struct ints_plan *plan, size_t count, int64_t *ints)
     }
 }
 
+/* A few steps: runs of the same value, without a look at every residual. */
+static bool decode_steps(struct reader *reader,
+                         unsigned entries,
+                         const struct ints_plan *plan,
+                         size_t count,
+                         int64_t *ret) {
+    uint64_t value = (uint64_t)plan->first;
+    size_t from = 0;
+    size_t next = 0;
+    for (unsigned i = 0; i < entries; i++) {
+        uint64_t residual;
+        if (!read_entry(reader, count - 1, &next, &residual)) {
+            return false;
+        }
+        next++; /* the residual before element `next` */
+        p3_fill(ret + from, next - from, value, 0);
+        from = next;
+        value += residual << plan->shift;
+    }
+    p3_fill(ret + from, count - from, value, 0);
+    return true;
+}
+
 bool p3_ints_decode(struct reader *reader, size_t count, int64_t *ret) {
     assert(count >= 1);
     uint8_t head = reader_u8(reader);
@@ -263,12 +308,19 @@ bool p3_ints_decode(struct reader *reader, size_t count, int64_t *ret) {
     }
     ret[0] = plan.first;
     if (plan.kind == INTS_CONSTANT) {
-        for (size_t i = 1; i < count; i++) {
-            ret[i] = plan.first;
-        }
+        p3_fill(ret, count, (uint64_t)plan.first, 0);
         return true;
     }
-    if (count == 1 || !decode_stream(reader, count - 1, (uint64_t *)ret + 1)) {
+    unsigned entries = reader_u8(reader);
+    if (count == 1 || reader->is_bad) {
+        return false;
+    }
+    if (entries != STREAM_BLOCKS && plan.kind == INTS_DELTA) {
+        return decode_steps(reader, entries, &plan, count, ret);
+    }
+    uint64_t *residuals = (uint64_t *)ret + 1;
+    if (entries == STREAM_BLOCKS ? !decode_blocks(reader, count - 1, residuals)
+                                 : !decode_sparse(reader, entries, count - 1, residuals)) {
         return false;
     }
     undo_plan(&plan, count, ret);

@@ -17,6 +17,8 @@
 
 enum {
     ULPS_MAX = 100000,
+    EXPONENT_SAMPLES = 16,
+    ULPS_SAMPLES = 64,      /* looked at to choose an exponent */
     DECIMAL_GOOD_BYTES = 5, /* per sample: above it, the other kinds are tried */
 };
 
@@ -34,6 +36,7 @@ const uint64_t p3_run_codes[P3_RUN_CODE_COUNT] = {
 
 struct front {
     unsigned exponent;
+    size_t odd_count; /* exceptions that are numbers */
     size_t run_count;
     size_t good_first; /* the first value that is no exception */
 };
@@ -45,6 +48,9 @@ static bool is_special(double value) {
 }
 
 static bool as_decimal(double value, unsigned exponent, int64_t *ret) {
+    if (exponent == 0) {
+        return p3_is_whole(value, ret);
+    }
     double scaled = value * p3_powers[exponent];
     if (!(fabs(scaled) < P3_DECIMAL_LIMIT)) {
         return false;
@@ -57,10 +63,10 @@ static bool as_decimal(double value, unsigned exponent, int64_t *ret) {
     return true;
 }
 
-/* The smallest exponent from `first` on; P3_EXPONENT_MAX + 1 when there is none. */
-static unsigned find_exponent(double value, unsigned first, int64_t *ret) {
+/* The smallest exponent in first..max; above max when there is none. */
+static unsigned find_exponent(double value, unsigned first, unsigned max, int64_t *ret) {
     unsigned exponent = first;
-    while (exponent <= P3_EXPONENT_MAX && !as_decimal(value, exponent, ret)) {
+    while (exponent <= max && !as_decimal(value, exponent, ret)) {
         exponent++;
     }
     return exponent;
@@ -99,25 +105,26 @@ static void fill_start(const struct front *front, int64_t *ints, size_t count) {
     }
 }
 
-/* Integers and exceptions; false when too many values are no decimals. */
+/* Integers and exceptions; false when more than odd_max values are no decimals of up to
+ * exponent_max. */
 static bool find_decimals(struct p3_encoder *encoder,
                           const double *values,
                           size_t count,
+                          unsigned exponent_max,
+                          size_t odd_max,
                           struct front *front) {
     *front = (struct front){ .good_first = count };
     int64_t *ints = encoder->ints;
-    size_t odd_max = 4 + count / 32;
-    size_t odd_count = 0;
     for (size_t i = 0; i < count; i++) {
         bool is_good = as_decimal(values[i], front->exponent, &ints[i]);
         if (!is_good && !is_special(values[i])) {
             int64_t m;
-            unsigned exponent = find_exponent(values[i], front->exponent + 1, &m);
-            is_good = exponent <= P3_EXPONENT_MAX && rescale(ints, i, front->exponent, exponent);
+            unsigned exponent = find_exponent(values[i], front->exponent + 1, exponent_max, &m);
+            is_good = exponent <= exponent_max && rescale(ints, i, front->exponent, exponent);
             if (is_good) {
                 ints[i] = m;
                 front->exponent = exponent;
-            } else if (++odd_count > odd_max) {
+            } else if (++front->odd_count > odd_max) {
                 return false;
             }
         }
@@ -174,17 +181,41 @@ static void offer(struct p3_encoder *encoder, const uint8_t *end, size_t *best_l
     }
 }
 
+/* What all but a few values need, judged by some of them. */
+static unsigned usual_exponent(const double *values, size_t count) {
+    size_t by_exponent[P3_EXPONENT_MAX + 2] = { 0 };
+    size_t stride = (count - 1) / EXPONENT_SAMPLES + 1;
+    size_t left = count / stride / 8; /* that may need more */
+    for (size_t i = stride / 2; i < count && by_exponent[P3_EXPONENT_MAX + 1] <= left;
+         i += stride) {
+        int64_t m;
+        if (!is_special(values[i])) {
+            by_exponent[find_exponent(values[i], 0, P3_EXPONENT_MAX, &m)]++;
+        }
+    }
+    unsigned exponent = P3_EXPONENT_MAX + 1;
+    while (exponent > 0 && by_exponent[exponent] <= left) {
+        left -= by_exponent[exponent--];
+    }
+    return exponent < P3_EXPONENT_MAX ? exponent : P3_EXPONENT_MAX;
+}
+
+/* A single value of many digits must not make all integers large: the usual exponent is tried
+ * first, with what needs more as exceptions; when there are any, also the one that fits all. */
 static void try_decimal(struct p3_encoder *encoder,
                         const double *values,
                         size_t count,
                         size_t *best_len) {
-    struct front front;
-    if (!find_decimals(encoder, values, count, &front)) {
-        return;
+    unsigned exponents[] = { usual_exponent(values, count), P3_EXPONENT_MAX };
+    size_t odd_max[] = { 1 + count / 128, 4 + count / 32 }; /* each costs a dozen bytes */
+    struct front front = { .odd_count = 1 };
+    for (size_t i = 0; i < ARRAY_LEN(exponents) && front.odd_count > 0; i++) {
+        if (find_decimals(encoder, values, count, exponents[i], odd_max[i], &front)) {
+            uint8_t *out = put_head(encoder->trial, P3_DECIMAL, &front);
+            out = p3_ints_encode(encoder->ints, count, encoder->residuals, out);
+            offer(encoder, put_runs(out, encoder->runs, front.run_count), best_len);
+        }
     }
-    uint8_t *out = put_head(encoder->trial, P3_DECIMAL, &front);
-    out = p3_ints_encode(encoder->ints, count, encoder->residuals, out);
-    offer(encoder, put_runs(out, encoder->runs, front.run_count), best_len);
 }
 
 static void try_bits(struct p3_encoder *encoder,
@@ -261,20 +292,20 @@ static void try_ulps(struct p3_encoder *encoder,
     struct front front = { 0 };
     uint64_t best_bits = UINT64_MAX;
     unsigned best_exponent = 0;
+    size_t some = count < ULPS_SAMPLES ? count : ULPS_SAMPLES;
+    const double *middle = values + (count - some) / 2;
     for (size_t i = 0; i < ARRAY_LEN(exponents); i++) {
         uint64_t bits;
         front.exponent = exponents[i];
-        if (find_ulps(encoder, values, count, &front, &bits) && bits < best_bits) {
+        if (find_ulps(encoder, middle, some, &front, &bits) && bits < best_bits) {
             best_bits = bits;
             best_exponent = front.exponent;
         }
     }
-    if (best_bits / 8 >= *best_len) {
-        return;
-    }
     front.exponent = best_exponent;
-    if (!find_ulps(encoder, values, count, &front, &best_bits)) {
-        BUG("exponent %u was fine before", best_exponent);
+    if (best_bits == UINT64_MAX || !find_ulps(encoder, values, count, &front, &best_bits) ||
+        best_bits / 8 >= *best_len) {
+        return;
     }
     uint8_t *out = put_head(encoder->trial, P3_ULP, &front);
     out = p3_ints_encode(encoder->ints, count, encoder->residuals, out);
@@ -316,11 +347,7 @@ static void try_neighbour(struct p3_encoder *encoder,
 }
 
 static bool is_repeated(const double *values, size_t count) {
-    uint64_t differences = 0;
-    for (size_t i = 1; i < count; i++) {
-        differences |= double_bits(values[i]) ^ double_bits(values[0]);
-    }
-    return differences == 0;
+    return memcmp(values, values + 1, (count - 1) * sizeof(values[0])) == 0;
 }
 
 static void put_repeated(double value, struct buf *out) {
@@ -328,7 +355,8 @@ static void put_repeated(double value, struct buf *out) {
     uint8_t *end;
     struct front front = { 0 };
     int64_t m;
-    front.exponent = is_special(value) ? P3_EXPONENT_MAX + 1 : find_exponent(value, 0, &m);
+    front.exponent =
+        is_special(value) ? P3_EXPONENT_MAX + 1 : find_exponent(value, 0, P3_EXPONENT_MAX, &m);
     if (front.exponent <= P3_EXPONENT_MAX) {
         end = bytes_put_uvarint(put_head(bytes, P3_CONSTANT, &front), zigzag(m));
     } else {

@@ -10,6 +10,7 @@
 #include "model/model.h"
 #include "tests/tsdb/p3_naive.h"
 #include "tests/unit.h"
+#include "tsdb/codec_p3_format.h"
 
 #define COUNT_MAX 500
 
@@ -172,6 +173,88 @@ static void decimals(void **state) {
             f->values[count - 1] = double_from_bits(STALE_NAN_BITS);
             f->values[0] = double_from_bits(STALE_NAN_BITS);
             (void)check(f, count);
+        }
+    }
+}
+
+/* One value of many digits does not make the others large. */
+static void outliers(void **state) {
+    struct fixture *f = *state;
+    static const double odd[] = { 0.001, 12345.678901, 1e-9, 0.1234567890123, 1e15 + 0.5, 1e300 };
+    size_t count = 480;
+    set_times(f, count, 0);
+    for (size_t i = 0; i < ARRAY_LEN(odd); i++) {
+        for (int digits = 0; digits <= 2; digits++) {
+            double value = 1000;
+            for (size_t k = 0; k < count; k++) {
+                value += (double)below(f, 300);
+                f->values[k] = value / pow(10, digits);
+            }
+            size_t len = check(f, count);
+            static const size_t places[] = { 0, 1, 100, 478, 479 };
+            for (size_t p = 0; p < ARRAY_LEN(places); p++) {
+                double kept = f->values[places[p]];
+                f->values[places[p]] = odd[i];
+                assert_true(check(f, count) <= len + 24);
+                f->values[places[p]] = kept;
+            }
+            f->values[7] = odd[i];
+            f->values[200] = odd[i] * 3;
+            f->values[201] = odd[i] * 7;
+            assert_true(check(f, count) <= len + 48);
+        }
+    }
+}
+
+/* Every width, at every place before the end of the payload. */
+static void widths(void **state) {
+    struct fixture *f = *state;
+    uint64_t fields[P3_BLOCK_RESIDUALS];
+    uint64_t got[P3_BLOCK_RESIDUALS];
+    uint8_t packed[P3_BLOCK_RESIDUALS * 8 + 16];
+    for (unsigned width = 1; width <= 64; width++) {
+        for (size_t count = 1; count <= P3_BLOCK_RESIDUALS; count++) {
+            for (size_t i = 0; i < count; i++) {
+                fields[i] = naive_random(&f->random) >> (64 - width);
+            }
+            size_t len = (size_t)(p3_pack(fields, count, width, packed) - packed);
+            assert_int_equal(len, (count * width + 7) / 8);
+            for (size_t slack = 0; slack <= 10; slack += 1 + below(f, 5)) {
+                uint8_t *exact = malloc(len + slack);
+                memset(exact, 0xff, len + slack);
+                memcpy(exact, packed, len);
+                struct reader reader = reader_init(exact, len + slack);
+                assert_true(p3_unpack(&reader, count, width, got));
+                assert_int_equal(reader_left(&reader), slack);
+                assert_memory_equal(got, fields, count * sizeof(fields[0]));
+                reader = reader_init(exact, len - 1);
+                assert_false(p3_unpack(&reader, count, width, got));
+                free(exact);
+            }
+        }
+    }
+}
+
+/* Any int64 becomes the double a cast gives, divided by any power. */
+static void any_integer(void **state) {
+    struct fixture *f = *state;
+    int64_t ints[64];
+    double power = 1;
+    for (unsigned exponent = 0; exponent <= 15; exponent++, power *= 10) {
+        for (int round = 0; round < 200; round++) {
+            size_t count = 1 + below(f, ARRAY_LEN(ints));
+            for (size_t i = 0; i < count; i++) {
+                ints[i] = (int64_t)(naive_random(&f->random) >> below(f, 64));
+                ints[i] = below(f, 2) == 0 ? ints[i] : -ints[i] - (int64_t)below(f, 2);
+                f->values[i] = (double)ints[i] / power;
+            }
+            set_times(f, count, 0);
+            buf_reset(&f->bytes);
+            buf_putc(&f->bytes, (char)exponent);
+            naive_put_ints(&f->random, ints, count, &f->bytes);
+            buf_putc(&f->bytes, 0);
+            assert_true(decode_exactly(f, f->bytes.ptr, f->bytes.len, count));
+            check_equal(f, count);
         }
     }
 }
@@ -477,6 +560,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(edge_values, setup, teardown),
         cmocka_unit_test_setup_teardown(decimals, setup, teardown),
+        cmocka_unit_test_setup_teardown(outliers, setup, teardown),
+        cmocka_unit_test_setup_teardown(widths, setup, teardown),
+        cmocka_unit_test_setup_teardown(any_integer, setup, teardown),
         cmocka_unit_test_setup_teardown(sums, setup, teardown),
         cmocka_unit_test_setup_teardown(corpus, setup, teardown),
         cmocka_unit_test_setup_teardown(noise, setup, teardown),

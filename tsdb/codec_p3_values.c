@@ -391,13 +391,13 @@ void p3_values_encode(struct p3_encoder *encoder,
     p3_encoder_reserve(encoder, count);
     size_t raw_len = 1 + 8 * count;
     size_t best_len = raw_len;
-    if (neighbour != NULL) {
-        try_neighbour(encoder, values, count, neighbour, &best_len);
-    }
     try_decimal(encoder, values, count, &best_len);
     if (best_len > DECIMAL_GOOD_BYTES * count) {
         try_bits(encoder, values, count, &best_len);
         try_ulps(encoder, values, count, &best_len);
+    }
+    if (neighbour != NULL) {
+        try_neighbour(encoder, values, count, neighbour, &best_len);
     }
     if (best_len < raw_len) {
         buf_append(out, encoder->best, best_len);

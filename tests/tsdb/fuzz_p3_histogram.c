@@ -53,8 +53,8 @@ static void check_all(struct p3_histograms in) {
         in.count -= done;
         in.t_ms += done;
         in.histograms += done;
-        in.start_ms += in.start_ms == NULL ? 0 : done;
-        in.exemplar_refs += in.exemplar_refs == NULL ? 0 : done;
+        in.start_ms = in.start_ms == NULL ? NULL : in.start_ms + done;
+        in.exemplar_refs = in.exemplar_refs == NULL ? NULL : in.exemplar_refs + done;
     }
     p3_encoder_finish(&encoder);
     arena_finish(&again);

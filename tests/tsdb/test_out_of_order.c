@@ -2,8 +2,11 @@
  * Goal: a store that takes samples out of order gives every one of them the right verdict and shows
  * each reader exactly what was stored when it began, through sealing, indexing, restarts and
  * crashes; nothing is lost and nothing counted twice. Method: random histories over some series
- * against a naive model (seeds printed), and the named cases one by one.
+ * against a naive model (seeds printed), half of them with sealing going on beside all of it, and
+ * the named cases one by one.
  */
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -47,6 +50,9 @@ struct world {
     series_ref_t refs[SERIES_COUNT];
     struct open_querier queriers[QUERIERS];
     size_t late_count;
+    bool is_busy; /* a thread seals all the time */
+    pthread_t sealer;
+    _Atomic bool is_stopping;
 };
 
 static int64_t time_of(int tick) {
@@ -272,6 +278,30 @@ static void maintain(struct world *w) {
     }
 }
 
+static void *seal_all_the_time(void *arg) {
+    struct world *w = arg;
+    struct err err = ERR_INIT;
+    while (!w->is_stopping && tsdb_maintain_blocking(w->f.db, &err)) {
+    }
+    return w->is_stopping ? NULL : arg;
+}
+
+static void start_sealer(struct world *w) {
+    w->is_stopping = false;
+    if (w->is_busy) {
+        assert_int_equal(pthread_create(&w->sealer, NULL, seal_all_the_time, w), 0);
+    }
+}
+
+static void stop_sealer(struct world *w) {
+    void *failed = NULL;
+    w->is_stopping = true;
+    if (w->is_busy) {
+        assert_int_equal(pthread_join(w->sealer, &failed), 0);
+        assert_null(failed);
+    }
+}
+
 /* Windows up to a random place are finished. */
 static void move_clock(struct world *w) {
     int64_t to_ms = time_of((int)(next_random(&w->seed) % (TICKS + TICKS / 8)));
@@ -357,9 +387,10 @@ static uint64_t sealed_count(struct world *w) {
 
 /* ---- histories ---- */
 
-static void world_init(struct world *w, uint64_t seed, int64_t out_of_order_ms) {
+static void world_init(struct world *w, uint64_t seed, int64_t out_of_order_ms, bool is_busy) {
     memset(w, 0, sizeof(*w));
     w->seed = seed;
+    w->is_busy = is_busy;
     w->window_ms = out_of_order_ms == TSDB_OUT_OF_ORDER_NONE ? 0
                    : out_of_order_ms == 0                    ? HOUR_MS
                                                              : out_of_order_ms;
@@ -371,10 +402,12 @@ static void world_init(struct world *w, uint64_t seed, int64_t out_of_order_ms) 
     w->f.options.out_of_order_ms = out_of_order_ms;
     fixture_open(&w->f);
     get_refs(w);
+    start_sealer(w);
 }
 
 static void reopen(struct world *w, bool is_crash) {
     close_queriers(w);
+    stop_sealer(w);
     if (is_crash) {
         crash_after_sealing(w);
     } else {
@@ -382,6 +415,7 @@ static void reopen(struct world *w, bool is_crash) {
     }
     arena_reset(&w->f.arena);
     get_refs(w);
+    start_sealer(w);
 }
 
 static void step(struct world *w) {
@@ -403,13 +437,14 @@ static void step(struct world *w) {
     }
 }
 
-static void run_history(uint64_t seed, int64_t out_of_order_ms, int steps) {
+static void run_history(uint64_t seed, int64_t out_of_order_ms, bool is_busy, int steps) {
     struct world *w = test_malloc(sizeof(*w));
-    world_init(w, seed, out_of_order_ms);
+    world_init(w, seed, out_of_order_ms, is_busy);
     for (int i = 0; i < steps; i++) {
         step(w);
     }
     close_queriers(w);
+    stop_sealer(w);
     check_all(w);
     /* Seal all there is: every sample is counted once. */
     int64_t left_ms = time_of(TICKS) + HOUR_MS - clock_wall_ms(&w->f.clock.clock);
@@ -441,12 +476,188 @@ static void random_histories(void **state) {
     }
     for (uint64_t i = 0; i < rounds; i++, seed++) {
         printf("# TOCSIN_SEED=%llu\n", (unsigned long long)seed);
-        run_history(seed * UINT64_C(0x9e3779b97f4a7c15) | 1, windows_ms[seed % 4], 150);
+        run_history(seed * UINT64_C(0x9e3779b97f4a7c15) | 1, windows_ms[seed % 4],
+                    seed / 4 % 2 == 1, 150);
     }
+}
+
+/* ---- named cases ---- */
+
+static int setup(void **state) {
+    struct fixture *f = test_calloc(1, sizeof(*f));
+    fixture_init(f);
+    f->options.block_ms = BLOCK_MS;
+    f->options.out_of_order_ms = TSDB_OUT_OF_ORDER_ANY;
+    fixture_open(f);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state) {
+    fixture_finish(*state);
+    test_free(*state);
+    return 0;
+}
+
+static void seal(struct fixture *f) {
+    struct err err = ERR_INIT;
+    assert_true(tsdb_maintain_blocking(f->db, &err));
+}
+
+static const char *read_range(struct fixture *f, int64_t t_min_ms, int64_t t_max_ms) {
+    struct matcher matcher = make_matcher(MATCH_EQ, "__name__", "m");
+    struct tsdb_querier *querier = open_querier(f, t_min_ms, t_max_ms);
+    const char *text = read_all(f, querier, &matcher, 1);
+    tsdb_querier_close(querier);
+    matcher_finish(&matcher);
+    return text;
+}
+
+#define START_MS (FIXTURE_NOW_MS / BLOCK_MS * BLOCK_MS)
+
+/* Enough late samples are sealed before their window is finished; no index lists the series there
+ * yet, and its sample in order is newer. */
+static void sealed_and_not_indexed(void **state) {
+    struct fixture *f = *state;
+    series_ref_t ref = make_series(f, "m", NULL);
+    assert_int_equal(put_sample(f, ref, START_MS + 9 * MINUTE_MS, 1), TSDB_ACCEPTED);
+    for (int i = 0; i < SIDE_RUN_ENOUGH; i++) {
+        assert_int_equal(put_sample(f, ref, START_MS + i * 1000, i), TSDB_ACCEPTED);
+    }
+    for (int round = 0; round < 3; round++) {
+        const char *text = read_range(f, START_MS + 1000, START_MS + 1999);
+        char want[64];
+        snprintf(want, sizeof(want), "m %lld:1\n", (long long)START_MS + 1000);
+        assert_string_equal(text, want);
+        if (round == 0) {
+            seal(f);
+            assert_int_equal(f->db->side.sample_count, 0);
+            assert_int_equal(f->db->head.open_count, 1);
+        } else {
+            fixture_reopen(f);
+        }
+    }
+}
+
+/* A window that was indexed long ago gets a series it did not have, while the series is known by
+ * newer windows alone. */
+static void into_an_indexed_window(void **state) {
+    struct fixture *f = *state;
+    series_ref_t other = make_series(f, "other", NULL);
+    series_ref_t ref = make_series(f, "m", NULL);
+    assert_int_equal(put_sample(f, other, START_MS - 50 * BLOCK_MS, 1), TSDB_ACCEPTED);
+    assert_int_equal(put_sample(f, ref, START_MS - 20 * BLOCK_MS, 1), TSDB_ACCEPTED);
+    seal(f);
+    assert_int_equal(f->db->head.open_count, 0);
+    assert_int_equal(put_sample(f, ref, START_MS - 50 * BLOCK_MS, 2), TSDB_ACCEPTED);
+    char want[64];
+    snprintf(want, sizeof(want), "m %lld:2\n", (long long)(START_MS - 50 * BLOCK_MS));
+    for (int round = 0; round < 4; round++) {
+        assert_string_equal(read_range(f, START_MS - 50 * BLOCK_MS, START_MS - 49 * BLOCK_MS),
+                            want);
+        assert_string_equal(read_range(f, START_MS - 60 * BLOCK_MS, START_MS - 51 * BLOCK_MS), "");
+        if (round % 2 == 0) {
+            seal(f);
+        } else {
+            fixture_reopen(f);
+        }
+    }
+    /* Nothing holds it in the head any more: it leaves like any idle series. */
+    fake_clock_advance(&f->clock, BLOCK_MS);
+    seal(f);
+    fake_clock_advance(&f->clock, BLOCK_MS);
+    seal(f);
+    fake_clock_advance(&f->clock, BLOCK_MS);
+    seal(f);
+    assert_int_equal(f->db->head.series_count, 0);
+    assert_string_equal(read_range(f, START_MS - 50 * BLOCK_MS, START_MS - 49 * BLOCK_MS), want);
+}
+
+/* A late sample in a window of its own and unsealed keeps its journal record and its series. */
+static void unsealed_is_kept(void **state) {
+    struct fixture *f = *state;
+    series_ref_t ref = make_series(f, "m", NULL);
+    assert_int_equal(put_sample(f, ref, START_MS + 9 * MINUTE_MS, 1), TSDB_ACCEPTED);
+    assert_int_equal(put_sample(f, ref, START_MS + 12 * MINUTE_MS, 1), TSDB_ACCEPTED);
+    struct tsdb_querier *old = open_querier(f, INT64_MIN, INT64_MAX);
+    assert_int_equal(put_sample(f, ref, START_MS + 8 * MINUTE_MS, 2), TSDB_ACCEPTED);
+    fake_clock_advance(&f->clock, 5 * BLOCK_MS);
+    seal(f); /* the open querier does not see the late one: it cannot be sealed */
+    assert_int_equal(f->db->head.open_count, 0);
+    assert_int_equal(f->db->side.sample_count, 1);
+    for (int i = 0; i < 4; i++) {
+        fake_clock_advance(&f->clock, BLOCK_MS);
+        seal(f);
+    }
+    assert_int_equal(f->db->head.series_count, 1);
+    tsdb_querier_close(old);
+    fixture_reopen(f);
+    assert_int_equal(f->db->side.sample_count, 1);
+    assert_int_equal(put_sample(f, make_series(f, "m", NULL), START_MS + 8 * MINUTE_MS, 2),
+                     TSDB_DUPLICATE);
+    seal(f);
+    fixture_reopen(f);
+    assert_int_equal(f->db->side.sample_count, 0);
+    assert_int_equal(put_sample(f, make_series(f, "m", NULL), START_MS + 8 * MINUTE_MS, 3),
+                     TSDB_CONFLICT);
+}
+
+/* What was stored before the window was narrowed stays; the new window counts at once. */
+static void window_changes(void **state) {
+    struct fixture *f = *state;
+    series_ref_t ref = make_series(f, "m", NULL);
+    assert_int_equal(put_sample(f, ref, START_MS, 1), TSDB_ACCEPTED);
+    assert_int_equal(put_sample(f, ref, START_MS - 1000 * HOUR_MS, 1), TSDB_ACCEPTED);
+    tsdb_set_out_of_order(f->db, MINUTE_MS);
+    assert_int_equal(put_sample(f, ref, START_MS - MINUTE_MS, 1), TSDB_ACCEPTED);
+    assert_int_equal(put_sample(f, ref, START_MS - MINUTE_MS - 1, 1), TSDB_OUT_OF_ORDER);
+    assert_int_equal(put_sample(f, ref, START_MS - 1000 * HOUR_MS, 1), TSDB_DUPLICATE);
+    tsdb_set_out_of_order(f->db, TSDB_OUT_OF_ORDER_NONE);
+    assert_int_equal(put_sample(f, ref, START_MS - 1, 1), TSDB_OUT_OF_ORDER);
+    tsdb_set_out_of_order(f->db, 0);
+    assert_int_equal(put_sample(f, ref, START_MS - HOUR_MS, 1), TSDB_ACCEPTED);
+    assert_int_equal(put_sample(f, ref, START_MS - HOUR_MS - 1, 1), TSDB_OUT_OF_ORDER);
+    assert_int_equal(put_sample(f, ref, INT64_MIN, 1), TSDB_OUT_OF_ORDER);
+    tsdb_set_out_of_order(f->db, TSDB_OUT_OF_ORDER_ANY);
+    assert_int_equal(put_sample(f, ref, INT64_MIN, 1), TSDB_ACCEPTED);
+    assert_int_equal(put_sample(f, ref, INT64_MIN, 1), TSDB_DUPLICATE);
+    seal(f);
+    assert_int_equal(put_sample(f, ref, INT64_MIN, 1), TSDB_DUPLICATE);
+    assert_int_equal(put_sample(f, ref, INT64_MIN, 2), TSDB_CONFLICT);
+    assert_int_equal(put_sample(f, ref, INT64_MAX, 1), TSDB_ACCEPTED);
+    assert_int_equal(put_sample(f, ref, INT64_MAX - 1, 1), TSDB_ACCEPTED);
+    assert_int_equal(put_sample(f, ref, INT64_MAX - 1, 2), TSDB_CONFLICT);
+}
+
+/* The oldest window of the retention goes; what is late and older is refused, whatever the window. */
+static void retention_wins(void **state) {
+    struct fixture *f = *state;
+    fixture_close(f);
+    f->options.retention_ms = 10 * BLOCK_MS;
+    fixture_open(f);
+    series_ref_t ref = make_series(f, "m", NULL);
+    assert_int_equal(put_sample(f, ref, FIXTURE_NOW_MS, 1), TSDB_ACCEPTED);
+    assert_int_equal(put_sample(f, ref, FIXTURE_NOW_MS - 10 * BLOCK_MS, 2), TSDB_ACCEPTED);
+    assert_int_equal(put_sample(f, ref, FIXTURE_NOW_MS - 10 * BLOCK_MS - 1, 2), TSDB_TOO_OLD);
+    seal(f);
+    fake_clock_advance(&f->clock, 2 * BLOCK_MS);
+    seal(f);
+    char want[64];
+    snprintf(want, sizeof(want), "m %lld:1\n", (long long)FIXTURE_NOW_MS);
+    assert_string_equal(read_name(f, "m"), want);
+    fixture_reopen(f); /* the journal still has the late one: its window is gone for good */
+    assert_string_equal(read_name(f, "m"), want);
+    seal(f);
+    assert_string_equal(read_name(f, "m"), want);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(sealed_and_not_indexed, setup, teardown),
+        cmocka_unit_test_setup_teardown(into_an_indexed_window, setup, teardown),
+        cmocka_unit_test_setup_teardown(unsealed_is_kept, setup, teardown),
+        cmocka_unit_test_setup_teardown(window_changes, setup, teardown),
+        cmocka_unit_test_setup_teardown(retention_wins, setup, teardown),
         cmocka_unit_test(random_histories),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

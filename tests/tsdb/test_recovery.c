@@ -23,7 +23,8 @@ static uint64_t next_random(uint64_t *state) {
     return *state;
 }
 
-/* Commit number n puts sample (n * STEP_MS, n) to every series and the row "n" = n. */
+/* Commit number n puts sample (n * STEP_MS, n) to every series, to every other one (n * STEP_MS -
+ * STEP_MS / 2, -n) behind it, out of order, and the row "n" = n. */
 static bool write_commit(struct fixture *f, const series_ref_t *refs, uint64_t n) {
     struct err err = ERR_INIT;
     struct tsdb_batch *batch;
@@ -32,6 +33,9 @@ static bool write_commit(struct fixture *f, const series_ref_t *refs, uint64_t n
     }
     for (int s = 0; s < SERIES_COUNT; s++) {
         tsdb_batch_append(batch, refs[s], (int64_t)n * STEP_MS, (double)n);
+        if (s % 2 == 1) {
+            tsdb_batch_append(batch, refs[s], (int64_t)n * STEP_MS - STEP_MS / 2, -(double)n);
+        }
     }
     struct kv_batch *kv = tsdb_batch_kv(batch);
     kv->put(kv, KV_RULE_STATE, STR("n"), str_n((const char *)&n, sizeof(n)));
@@ -118,10 +122,13 @@ static uint64_t check_recovered(struct fixture *f, uint64_t acked) {
     struct tsdb_column column = { 0 };
     for (size_t s = 0; s < count; s++) {
         assert_true(tsdb_read(querier, views[s].id, INT64_MIN, INT64_MAX, &column, &err));
-        assert_int_equal(column.count, row);
+        uint64_t per_commit = 1 + s % 2; /* views are ordered by label s */
+        assert_int_equal(column.count, row * per_commit);
         for (size_t i = 0; i < column.count; i++) {
-            assert_true(column.values[i] == (double)(i + 1));
-            assert_true(column.t_ms[i] == (int64_t)(i + 1) * STEP_MS);
+            int64_t n = (int64_t)(i / per_commit) + 1;
+            bool is_late = per_commit == 2 && i % 2 == 0;
+            assert_true(column.values[i] == (double)(is_late ? -n : n));
+            assert_true(column.t_ms[i] == n * STEP_MS - (is_late ? STEP_MS / 2 : 0));
         }
     }
     tsdb_column_finish(&column);

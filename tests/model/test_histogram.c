@@ -69,7 +69,7 @@ static void good_ones(void **state) {
     taken(custom());
     taken((struct histogram){ .sum = double_from_bits(STALE_NAN_BITS) });
     struct histogram histogram = whole();
-    histogram.sum = NAN; /* observations of NaN are in no bucket */
+    histogram.sum = (double)NAN; /* observations of NaN are in no bucket */
     histogram.count.whole = 17;
     taken(histogram);
     histogram = whole();
@@ -135,7 +135,7 @@ static void counts(void **state) {
     refused(histogram, ERR_INVALID, "hold 16 observations, the count is 15");
     histogram.count.whole = 17;
     refused(histogram, ERR_INVALID, "hold 16 observations, the count is 17");
-    histogram.sum = NAN;
+    histogram.sum = (double)NAN;
     histogram.count.whole = 15;
     refused(histogram, ERR_INVALID, "the count is 15");
     histogram = whole();

@@ -15,6 +15,7 @@
 #include "tsdb/env_copy.h"
 #include "tsdb/manifest.h"
 #include "tsdb/offline.h"
+#include "tsdb/part.h"
 
 #define COPY_BYTES     ((size_t)1 << 20)
 #define GROWTH_MIN     ((uint64_t)1 << 30)
@@ -52,24 +53,18 @@ static bool count_windows(struct backup *backup, struct err *err) {
     struct store *store = &backup->source.store;
     MDB_txn *txn = backup->pair.store.txn;
     struct tsdb_backup_info *info = &backup->info;
-    int64_t *windows;
+    struct part *parts;
     size_t count;
-    if (!store_list_windows(store, txn, INT64_MIN, INT64_MAX, &windows, &count, err)) {
+    if (!part_list(store, txn, INT64_MIN, INT64_MAX, &parts, &count, err)) {
         return false;
     }
-    bool ok = true;
-    for (size_t i = 0; ok && i < count; i++) {
-        struct store_window window;
-        bool found;
-        ok = store_get_window(store, txn, windows[i], &window, &found, err);
-        if (ok && found) {
-            info->sample_count += window.sample_count;
-            info->chunk_count += window.chunk_count;
-        }
+    for (size_t i = 0; i < count; i++) {
+        info->sample_count += parts[i].stats.sample_count;
+        info->chunk_count += parts[i].stats.chunk_count;
     }
     info->window_count = count;
-    mem_free(windows);
-    return ok;
+    mem_free(parts);
+    return true;
 }
 
 static bool count_store(struct backup *backup, struct err *err) {

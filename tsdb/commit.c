@@ -23,7 +23,9 @@
 
 #define TRIM_PARTS_MAX  1024 /* journal parts deleted per commit */
 #define PREFETCH_AHEAD  8    /* series structs fetched before their turn */
-#define STRIPE_HOLD_MAX 256  /* samples appended per stripe lock */
+#define COMMITS_RECENT  8    /* moving averages of how long a commit takes */
+#define COMMITS_USUAL   512
+#define STRIPE_HOLD_MAX 256 /* samples appended per stripe lock */
 
 struct group {
     struct tsdb *db;
@@ -445,7 +447,10 @@ void group_run(struct group *group, struct tsdb_batch *list) {
         commit_group(group);
     }
     pthread_mutex_unlock(&db->apply);
-    metric_observe(db->metrics.commit_seconds, (double)(clock_mono_ns(db->clock) - start_ns) / 1e9);
+    int64_t took_ns = clock_mono_ns(db->clock) - start_ns;
+    metric_observe(db->metrics.commit_seconds, (double)took_ns / 1e9);
+    db->commit_ns_recent += (took_ns - db->commit_ns_recent) / COMMITS_RECENT;
+    db->commit_ns_usual += (took_ns - db->commit_ns_usual) / COMMITS_USUAL;
     while (list != NULL) {
         struct tsdb_batch *next = list->next;
         batch_finish(list);

@@ -161,6 +161,9 @@ struct tsdb_metrics {
     struct metric *segment_bytes;
     struct metric *maintenance_failures;
     struct metric *windows_deleted;
+    struct metric *merges;
+    struct metric *merge_bytes;
+    struct metric *merge_seconds;
     struct metric *rollup_rows;
     struct metric *journal_bytes;
     struct metric *store_bytes;
@@ -223,6 +226,8 @@ struct tsdb {
     uint64_t epoch_bytes;   /* under apply: of journal records since head.epoch_lsn … */
     int64_t epoch_start_ms; /* … which was then */
     _Atomic uint64_t visible_lsn;
+    _Atomic int64_t commit_ns_recent; /* how long commits take, written by the committer */
+    _Atomic int64_t commit_ns_usual;
     _Atomic uint64_t samples_total;
     _Atomic int64_t t_min_ms;
     _Atomic int64_t t_max_ms;
@@ -243,6 +248,9 @@ struct tsdb {
     struct u64map left_ids;       /* of those, the ones evicted since; under maintain_lock */
     pthread_rwlock_t series_lock; /* shared: bringing a series in; exclusive: deleting rows */
     bool has_uncovered;           /* late samples were sealed since; under maintain_lock */
+    struct merge *merge;          /* the one that runs, or NULL; under maintain_lock */
+    bool holds_merges;            /* nothing is merged (tests of what comes before) */
+    struct idset unmergeable;     /* places of parts with damage; under maintain_lock */
     int64_t maintained_window;    /* windows before it were indexed; under maintain_lock */
     uint64_t lsn_mark;            /* store thread: visible_lsn at the last mark, a minute apart */
     uint64_t lsn_idle;            /* store thread: … at the one before */

@@ -2,6 +2,7 @@
 #include "base/mem.h"
 #include "tsdb/bytes.h"
 #include "tsdb/db.h"
+#include "tsdb/part.h"
 
 /* Bytes of keys and values of one window in a table whose keys begin with the window. */
 static bool measure_table(struct store *store,
@@ -30,30 +31,29 @@ static bool measure_table(struct store *store,
 
 static bool describe(struct tsdb *db,
                      MDB_txn *txn,
-                     int64_t window,
+                     const struct part *part,
                      bool with_tables,
                      struct tsdb_window *ret,
                      struct err *err) {
     struct store *store = &db->store;
-    struct store_window stats = { .t_min_ms = INT64_MAX, .t_max_ms = INT64_MIN };
-    bool found;
+    const struct store_window *stats = &part->stats;
     int64_t block_ms = db->head.block_ms;
-    if (!store_get_window(store, txn, window, &stats, &found, err)) {
-        return false;
-    }
+    bool is_unknown = part->is_merged && part->is_damaged;
     *ret = (struct tsdb_window){
-        .start_ms = window * block_ms,
-        .end_ms = i64_add(window * block_ms, block_ms - 1),
-        .t_min_ms = stats.t_min_ms,
-        .t_max_ms = stats.t_max_ms,
-        .series_count = stats.series_count,
-        .sample_count = stats.sample_count,
-        .chunk_count = stats.chunk_count,
-        .segment_bytes = stats.segment_bytes,
+        .start_ms = is_unknown ? INT64_MIN : part->window_first * block_ms,
+        .end_ms = is_unknown ? INT64_MAX : i64_sub(part->window_end * block_ms, 1),
+        .t_min_ms = stats->t_min_ms,
+        .t_max_ms = stats->t_max_ms,
+        .series_count = stats->series_count,
+        .sample_count = stats->sample_count,
+        .chunk_count = stats->chunk_count,
+        .segment_bytes = stats->segment_bytes,
     };
     return !with_tables ||
-           (measure_table(store, txn, STORE_ROWS, window, &ret->row_bytes, err) &&
-            measure_table(store, txn, STORE_POSTINGS, window, &ret->index_bytes, err));
+           (measure_table(store, txn, STORE_ROWS, part->place, &ret->row_bytes, err) &&
+            (!part->is_merged ||
+             measure_table(store, txn, STORE_DIRECTORY, part->place, &ret->row_bytes, err)) &&
+            measure_table(store, txn, STORE_POSTINGS, part->place, &ret->index_bytes, err));
 }
 
 bool tsdb_windows(struct tsdb *db,
@@ -66,15 +66,15 @@ bool tsdb_windows(struct tsdb *db,
     if (!env_read_begin(&db->store.env, &txn, err)) {
         return false;
     }
-    int64_t *windows = NULL;
+    struct part *parts = NULL;
     size_t count = 0;
-    bool is_ok = store_list_windows(&db->store, txn, INT64_MIN, INT64_MAX, &windows, &count, err);
+    bool is_ok = part_list(&db->store, txn, INT64_MIN, INT64_MAX, &parts, &count, err);
     *ret = arena_alloc(arena, (count + 1) * sizeof(**ret));
     for (size_t i = 0; is_ok && i < count; i++) {
-        is_ok = describe(db, txn, windows[i], with_tables, &(*ret)[i], err);
+        is_ok = describe(db, txn, &parts[i], with_tables, &(*ret)[i], err);
     }
     env_read_end(&db->store.env, txn);
-    mem_free(windows);
+    mem_free(parts);
     *ret_count = count;
     return is_ok;
 }

@@ -86,9 +86,10 @@ static bool from_indexes(struct tsdb_querier *querier,
     if (!env_read_begin(&store->env, &txn, err)) {
         return false;
     }
-    bool ok = querier_windows(querier, txn, err);
-    for (size_t i = 0; ok && i < querier->window_count; i++) {
-        ok = window_visit(store, querier, txn, querier->windows[i], name, add_string, strings, err);
+    bool ok = querier_parts(querier, txn, err);
+    for (size_t i = 0; ok && i < querier->part_count; i++) {
+        ok = window_visit(store, querier, txn, querier->parts[i].place, name, add_string, strings,
+                          err);
     }
     env_read_end(&store->env, txn);
     return ok;

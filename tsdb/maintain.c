@@ -1,12 +1,13 @@
 /*
  * The store thread: every two seconds it looks at what there is to do. Sealing runs when enough
  * chunks were closed, when a window ended or when the journal grew too long; indexing, retention
- * and eviction follow when a window ended.
+ * and eviction follow when a window ended. The rest of the time it merges, step by step.
  */
 #include <errno.h>
 #include <time.h>
 
 #include "base/mem.h"
+#include "tsdb/merge.h"
 #include "tsdb/retention.h"
 #include "tsdb/rollup.h"
 #include "tsdb/seal.h"
@@ -17,6 +18,9 @@
 #define IDLE_TICKS          30
 #define CLOSED_BYTES_ENOUGH 65536
 #define GRACE_MS_MAX        (5 * 60 * 1000)
+#define MERGE_DELAY_MS_MAX  (60 * 60 * 1000)
+#define SLOW_COMMITS        2 /* times the usual time */
+#define SLOW_REST           8 /* times the step */
 
 /* Windows before this one are finished: nobody is expected to add to them. */
 static int64_t finished_before(const struct tsdb *db) {
@@ -117,12 +121,52 @@ static bool run(struct tsdb *db, bool is_forced, struct err *err) {
     return ok;
 }
 
+/* Before late samples stop to come, a merge would be done twice. */
+static struct merge_limits merge_limits(const struct tsdb *db, bool is_forced) {
+    int64_t delay_ms =
+        db->out_of_order_ms < MERGE_DELAY_MS_MAX ? db->out_of_order_ms : MERGE_DELAY_MS_MAX;
+    int64_t now_ms = clock_wall_ms(db->clock);
+    int64_t end_window = head_window(&db->head, i64_sub_sat(now_ms, delay_ms));
+    int64_t finished = finished_before(db);
+    return (struct merge_limits){
+        .end_window = end_window < finished ? end_window : finished,
+        .now_ms = now_ms,
+        .is_forced = is_forced,
+    };
+}
+
+/* One step. The maintain lock is held. */
+static bool merge_locked(struct tsdb *db, bool is_forced, bool *ret_is_idle, struct err *err) {
+    struct merge_limits limits = merge_limits(db, is_forced);
+    *ret_is_idle = true;
+    if (db->holds_merges) {
+        return true;
+    }
+    if (db->is_latched) {
+        return tsdb_health(db, err);
+    }
+    bool ok = merge_work(db, &limits, ret_is_idle, err);
+    if (!ok) {
+        metric_inc(db->metrics.maintenance_failures);
+    }
+    return ok;
+}
+
+static bool merge_all_locked(struct tsdb *db, struct err *err) {
+    bool is_idle = false;
+    bool ok = merge_sweep(db, err);
+    while (ok && !is_idle) {
+        ok = merge_locked(db, true, &is_idle, err);
+    }
+    return ok;
+}
+
 bool tsdb_maintain_blocking(struct tsdb *db, struct err *err) {
     if (db->is_read_only) {
         return err_set(err, ERR_UNAVAILABLE, "the store is open for reading only");
     }
     pthread_mutex_lock(&db->maintain_lock);
-    bool ok = run(db, true, err);
+    bool ok = run(db, true, err) && merge_all_locked(db, err);
     pthread_mutex_unlock(&db->maintain_lock);
     metrics_refresh(db);
     return ok;
@@ -130,8 +174,7 @@ bool tsdb_maintain_blocking(struct tsdb *db, struct err *err) {
 
 /* ---- the thread ---- */
 
-static bool wait_for_tick(struct tsdb *db) {
-    int64_t until_ns = clock_mono_ns(clock_system()) + TICK_NS;
+static bool wait_until(struct tsdb *db, int64_t until_ns) {
     struct timespec until = {
         .tv_sec = (time_t)(until_ns / 1000000000),
         .tv_nsec = (long)(until_ns % 1000000000),
@@ -147,9 +190,44 @@ static bool wait_for_tick(struct tsdb *db) {
     return goes_on;
 }
 
+/*
+ * Merge until the next tick, taking as long a rest after every step as the step took. While commits
+ * take much longer than they use to, the disk is busy with somebody else: then a longer one.
+ */
+static bool merge_until(struct tsdb *db, int64_t until_ns) {
+    const struct clock *clock = clock_system();
+    bool is_idle = false;
+    bool goes_on = true;
+    while (goes_on && !is_idle && clock_mono_ns(clock) < until_ns) {
+        struct err err = ERR_INIT;
+        int64_t start_ns = clock_mono_ns(clock);
+        pthread_mutex_lock(&db->maintain_lock);
+        bool ok = merge_locked(db, false, &is_idle, &err); /* counted, and tried again */
+        pthread_mutex_unlock(&db->maintain_lock);
+        int64_t end_ns = clock_mono_ns(clock);
+        bool is_slow = db->commit_ns_recent > SLOW_COMMITS * db->commit_ns_usual;
+        int64_t rest_ns = (end_ns - start_ns) * (is_slow ? SLOW_REST : 1);
+        is_idle = is_idle || !ok;
+        goes_on =
+            is_idle || wait_until(db, end_ns + rest_ns < until_ns ? end_ns + rest_ns : until_ns);
+    }
+    return goes_on && wait_until(db, until_ns);
+}
+
+/* What a crash left. When it fails, the end of the next merge tries again. */
+static void sweep_first(struct tsdb *db) {
+    struct err err = ERR_INIT;
+    pthread_mutex_lock(&db->maintain_lock);
+    if (!merge_sweep(db, &err)) {
+        metric_inc(db->metrics.maintenance_failures);
+    }
+    pthread_mutex_unlock(&db->maintain_lock);
+}
+
 static void *store_main(void *arg) {
     struct tsdb *db = arg;
-    for (unsigned tick = 1; wait_for_tick(db); tick++) {
+    sweep_first(db);
+    for (unsigned tick = 1; merge_until(db, clock_mono_ns(clock_system()) + TICK_NS); tick++) {
         if (tick % READER_CHECK_TICKS == 0) {
             env_check_readers(&db->journal);
             env_check_readers(&db->store.env);

@@ -43,6 +43,11 @@ static void init_counters(struct tsdb_metrics *m, struct metric_registry *r) {
                                       "Bytes of segments written to the store.", NULL);
     m->maintenance_failures = metric_counter(r, "tocsin_tsdb_maintenance_failures_total",
                                              "Sealing or retention runs that failed.", NULL);
+    m->merges = metric_counter(r, "tocsin_tsdb_merges_total", "Merges of parts finished.", NULL);
+    m->merge_bytes = metric_counter(r, "tocsin_tsdb_merge_bytes_total",
+                                    "Bytes of segments written by merges.", NULL);
+    m->merge_seconds = metric_counter(r, "tocsin_tsdb_merge_seconds_total",
+                                      "Time finished merges took, pauses included.", NULL);
     m->windows_deleted = metric_counter(r, "tocsin_tsdb_windows_deleted_total",
                                         "Windows deleted by retention.", NULL);
     m->rollup_rows = metric_counter(r, "tocsin_tsdb_rollup_rows_total",

@@ -46,8 +46,8 @@ bool tsdb_querier_open(struct tsdb *db,
     querier->t_max_ms = t_max_ms;
     querier->overlay.batch = overlay;
     u64map_init(&querier->overlay.last);
-    u64map_init(&querier->verified);
-    querier->windows_txn_id = UINT64_MAX;
+    run_cache_init(&querier->cache);
+    querier->parts_txn_id = UINT64_MAX;
     querier->rolled_txn_id = UINT64_MAX;
     pthread_mutex_lock(&db->queriers_lock);
     querier->lsn = db->visible_lsn;
@@ -81,10 +81,9 @@ void tsdb_querier_close(struct tsdb_querier *querier) {
     pthread_mutex_unlock(&db->queriers_lock);
     u64map_finish(&querier->overlay.last);
     mem_free(querier->overlay.previous);
-    u64map_finish(&querier->verified);
+    run_cache_finish(&querier->cache);
     tsdb_column_finish(&querier->scratch);
-    store_row_finish(&querier->row);
-    mem_free(querier->windows);
+    mem_free(querier->parts);
     mem_free(querier->rolled);
     mem_free(querier->entries);
     for (size_t i = 0; i < querier->warning_count; i++) {
@@ -128,21 +127,31 @@ const char *tsdb_querier_warning(const struct tsdb_querier *querier, size_t numb
     return querier->warnings[number];
 }
 
-bool querier_windows(struct tsdb_querier *querier, MDB_txn *txn, struct err *err) {
+bool querier_parts(struct tsdb_querier *querier, MDB_txn *txn, struct err *err) {
     uint64_t txn_id = mdb_txn_id(txn);
-    if (querier->windows_txn_id == txn_id) {
+    if (querier->parts_txn_id == txn_id) {
         return true;
     }
     struct tsdb *db = querier->db;
-    mem_free(querier->windows);
-    querier->windows = NULL;
-    if (!store_list_windows(&db->store, txn, head_window(&db->head, querier->t_min_ms),
-                            head_window(&db->head, querier->t_max_ms), &querier->windows,
-                            &querier->window_count, err)) {
-        querier->windows_txn_id = UINT64_MAX;
+    mem_free(querier->parts);
+    querier->parts = NULL;
+    if (!part_list(&db->store, txn, head_window(&db->head, querier->t_min_ms),
+                   head_window(&db->head, querier->t_max_ms), &querier->parts, &querier->part_count,
+                   err)) {
+        querier->parts_txn_id = UINT64_MAX;
         return false;
     }
-    querier->windows_txn_id = txn_id;
+    querier->parts_txn_id = txn_id;
+    for (size_t i = 0; i < querier->part_count; i++) {
+        struct err what;
+        if (querier->parts[i].is_damaged) {
+            err_set(&what, ERR_CORRUPT,
+                    "store: the row of part %lld is damaged: its samples are "
+                    "served, but may be incomplete",
+                    (long long)querier->parts[i].place);
+            querier_note_damage(querier, DAMAGE_WINDOW, &what);
+        }
+    }
     return true;
 }
 
@@ -278,11 +287,12 @@ static void name_series(const struct read *read, int64_t t_ms, struct err *err) 
 }
 
 /* What is damaged is left out, noted and warned of; anything else is an error. */
-static bool tolerate(const struct read *read,
+static bool tolerate(void *ctx,
                      enum damage_kind kind,
                      int64_t t_ms,
                      struct err *what,
                      struct err *err) {
+    const struct read *read = ctx;
     name_series(read, t_ms, what);
     if (what->code != ERR_CORRUPT) {
         *err = *what;
@@ -292,55 +302,20 @@ static bool tolerate(const struct read *read,
     return true;
 }
 
-static bool read_ref(const struct read *read,
-                     int64_t window,
-                     const struct chunk_ref *ref,
-                     struct err *err) {
+static bool read_part(struct read *read, const struct part *part, struct err *err) {
     struct tsdb_querier *querier = read->querier;
-    uint64_t ignored;
-    bool is_verified = u64map_get(&querier->verified, ref->segment, &ignored);
-    struct chunk_view chunk;
-    struct err what = ERR_INIT;
-    bool ok = segment_get_chunk(&querier->db->store, read->txn, window, read->id, ref, is_verified,
-                                &chunk, &what);
-    if (ok) {
-        u64map_put(&querier->verified, ref->segment, 1);
-        ok = chunk.count <= CHUNK_SEALED_SAMPLES_MAX &&
-             column_decode(read->column, &chunk, read->t_min_ms, read->t_max_ms);
-        if (!ok) {
-            err_set(&what, ERR_CORRUPT, "store: a chunk does not decode");
-        }
-    }
-    return ok || tolerate(read, DAMAGE_SEGMENT, ref->t_min_ms, &what, err);
-}
-
-static bool read_window(const struct read *read, int64_t window, struct err *err) {
-    struct tsdb_querier *querier = read->querier;
-    bool found;
-    struct err what = ERR_INIT;
-    if (!store_get_row(&querier->db->store, read->txn, window, read->id, &querier->row, &found,
-                       &what)) {
-        int64_t t_ms = (int64_t)((uint64_t)window * (uint64_t)querier->db->head.block_ms);
-        return tolerate(read, DAMAGE_ROW, t_ms, &what, err);
-    }
-    size_t first = read->column->count;
-    int64_t t_max_ms = INT64_MIN;
-    bool has_overlap = false;
-    for (size_t i = 0; found && i < querier->row.count; i++) {
-        const struct chunk_ref *ref = &querier->row.refs[i];
-        if (ref->t_max_ms < read->t_min_ms || ref->t_min_ms > read->t_max_ms) {
-            continue;
-        }
-        if (!read_ref(read, window, ref, err)) {
-            return false;
-        }
-        has_overlap |= ref->t_min_ms <= t_max_ms;
-        t_max_ms = ref->t_max_ms > t_max_ms ? ref->t_max_ms : t_max_ms;
-    }
-    if (has_overlap) {
-        column_sort(read->column, first);
-    }
-    return true;
+    struct part_read of_part = {
+        .store = &querier->db->store,
+        .txn = read->txn,
+        .part = part,
+        .id = read->id,
+        .t_min_ms = read->t_min_ms,
+        .t_max_ms = read->t_max_ms,
+        .cache = &querier->cache,
+        .damaged = tolerate,
+        .ctx = read,
+    };
+    return part_read(&of_part, read->column, err);
 }
 
 static bool read_store(struct read *read, struct err *err) {
@@ -349,13 +324,13 @@ static bool read_store(struct read *read, struct err *err) {
     if (!env_read_begin(&db->store.env, &read->txn, err)) {
         return false;
     }
-    bool ok = querier_windows(querier, read->txn, err);
+    bool ok = querier_parts(querier, read->txn, err);
     int64_t first = head_window(&db->head, read->t_min_ms);
     int64_t last = head_window(&db->head, read->t_max_ms);
-    for (size_t i = 0; ok && i < querier->window_count; i++) {
-        int64_t window = querier->windows[i];
-        if (window >= first && window <= last) {
-            ok = read_window(read, window, err);
+    for (size_t i = 0; ok && i < querier->part_count; i++) {
+        const struct part *part = &querier->parts[i];
+        if (part->window_end > first && part->window_first <= last) {
+            ok = read_part(read, part, err);
         }
     }
     env_read_end(&db->store.env, read->txn);

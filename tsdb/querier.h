@@ -8,6 +8,7 @@
 #pragma once
 
 #include "tsdb/db.h"
+#include "tsdb/part.h"
 
 struct querier_entry {
     uint64_t id;
@@ -36,11 +37,10 @@ struct tsdb_querier {
     size_t entry_count;
     size_t entry_cap;
     struct tsdb_column scratch;
-    struct store_row row;
-    struct u64map verified; /* segments whose checksum was right */
-    int64_t *windows;       /* of the store in range, as of windows_txn_id */
-    size_t window_count;
-    uint64_t windows_txn_id;
+    struct run_cache cache;
+    struct part *parts; /* of the store in range, as of parts_txn_id */
+    size_t part_count;
+    uint64_t parts_txn_id;
     int64_t *rolled; /* built periods in range at rolled_resolution_ms, as of rolled_txn_id */
     size_t rolled_count;
     int64_t rolled_first; /* first period with a mark, built or not; INT64_MAX = none */
@@ -55,8 +55,8 @@ void querier_note_damage(struct tsdb_querier *querier,
                          enum damage_kind kind,
                          const struct err *what);
 
-/* The windows of the store in the querier's range, cached until the store changes. */
-WARN_UNUSED bool querier_windows(struct tsdb_querier *querier, MDB_txn *txn, struct err *err);
+/* The store's parts in the querier's range, cached until the store changes. */
+WARN_UNUSED bool querier_parts(struct tsdb_querier *querier, MDB_txn *txn, struct err *err);
 /* A view id for the sealed samples of a series, whether it matches anything or not. */
 uint64_t querier_add_stored(struct tsdb_querier *querier, uint64_t id);
 /* Time of the oldest sample of the view that is not sealed; INT64_MAX when all are. */
@@ -108,25 +108,25 @@ WARN_UNUSED bool head_match(struct tsdb_querier *querier,
                             size_t *ret_count,
                             struct err *err);
 
-/* ---- window.c: the index of finished windows ---- */
+/* ---- window.c: the index of finished windows and merged parts, by place ---- */
 
 /* Damaged rows of the index are noted for the querier and left out; without one (NULL) they are an
  * error. */
 
-/* Ids of a window's indexed series that match, added to `out` (not normalized). */
+/* Ids of a part's indexed series that match, added to `out` (not normalized). */
 WARN_UNUSED bool window_match(struct store *store,
                               struct tsdb_querier *querier,
                               MDB_txn *txn,
-                              int64_t window,
+                              int64_t place,
                               const struct matcher *matchers,
                               size_t count,
                               struct idset *out,
                               struct err *err);
-/* Label names, or values of `name`, of a window's indexed series. */
+/* Label names, or values of `name`, of a part's indexed series. */
 WARN_UNUSED bool window_visit(struct store *store,
                               struct tsdb_querier *querier,
                               MDB_txn *txn,
-                              int64_t window,
+                              int64_t place,
                               struct str name, /* empty: names */
                               void (*visit)(void *ctx, struct str text),
                               void *ctx,

@@ -20,7 +20,9 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "tsdb/bytes.h"
+#include "tsdb/db.h"
 #include "tsdb/late.h"
+#include "tsdb/part.h"
 #include "tsdb/window.h"
 
 struct recovery {
@@ -50,14 +52,14 @@ static bool find_last(struct recovery *recovery, struct head_newcomer *newcomer,
     if (!found || window == STORE_LAST_NONE) {
         return true;
     }
-    if (!store_get_row(store, recovery->store_txn, window, newcomer->id, &recovery->row, &found,
-                       err)) {
+    struct sample last;
+    if (!part_find_last(store, recovery->store_txn, window, newcomer->id, &last, &found, err)) {
         return false;
     }
-    if (found && recovery->row.has_last) {
+    if (found) {
         newcomer->has_last = true;
-        newcomer->t_last_ms = recovery->row.t_last_ms;
-        newcomer->value_last_bits = recovery->row.value_last_bits;
+        newcomer->t_last_ms = last.t_ms;
+        newcomer->value_last_bits = double_bits(last.value);
     }
     return true;
 }
@@ -378,24 +380,22 @@ static bool note_window(struct tsdb *db, int64_t window, struct err *what, struc
 
 static bool load_times(struct recovery *recovery, struct err *err) {
     struct tsdb *db = recovery->db;
-    int64_t *windows;
+    struct part *parts;
     size_t count;
-    if (!store_list_windows(&db->store, recovery->store_txn, INT64_MIN, INT64_MAX, &windows, &count,
-                            err)) {
+    if (!part_list(&db->store, recovery->store_txn, INT64_MIN, INT64_MAX, &parts, &count, err)) {
         return false;
     }
-    struct store_window stats;
-    bool found = false;
     bool ok = true;
-    for (size_t i = 0; ok && i<count; i += count> 1 ? count - 1 : 1) {
-        struct err what = ERR_INIT;
-        if (!store_get_window(&db->store, recovery->store_txn, windows[i], &stats, &found, &what)) {
-            ok = note_window(db, windows[i], &what, err);
-        } else if (found) {
-            db_note_time(db, stats.t_min_ms, stats.t_max_ms);
+    for (size_t i = 0; ok && i < count; i++) {
+        if (parts[i].is_damaged) {
+            struct err what = ERR_INIT;
+            err_set(&what, ERR_CORRUPT, "store: a row of table windows or parts is damaged");
+            ok = parts[i].is_merged || note_window(db, parts[i].place, &what, err);
+        } else if (parts[i].stats.sample_count > 0) {
+            db_note_time(db, parts[i].stats.t_min_ms, parts[i].stats.t_max_ms);
         }
     }
-    mem_free(windows);
+    mem_free(parts);
     return ok;
 }
 

@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "tsdb/bytes.h"
+#include "tsdb/merge.h"
 #include "tsdb/window.h"
 
 #define SLICE_ROWS_MAX 4096
@@ -43,18 +44,35 @@ static bool delete_window(struct tsdb *db, int64_t window, struct err *err) {
     return true;
 }
 
-static bool list_before(struct tsdb *db,
-                        int64_t end,
-                        int64_t **ret,
-                        size_t *ret_count,
-                        struct err *err) {
+static bool delete_part(struct tsdb *db, const struct part *part, struct err *err) {
+    if (merge_uses(db->merge, part->place)) {
+        merge_abandon(db);
+    }
+    if (!part->is_merged) {
+        return delete_window(db, part->place, err);
+    }
+    metric_inc(db->metrics.windows_deleted);
+    return merge_drop_part(db, part->place, err);
+}
+
+/* Everything that lies before window `end` in full. */
+static bool delete_before(struct tsdb *db, int64_t end, size_t *ret_count, struct err *err) {
     MDB_txn *txn;
+    struct part *parts;
+    size_t count;
     if (!env_read_begin(&db->store.env, &txn, err)) {
         return false;
     }
-    bool ok = store_list_windows(&db->store, txn, INT64_MIN, end - 1, ret, ret_count, err);
+    bool ok = part_list(&db->store, txn, INT64_MIN, end - 1, &parts, &count, err);
     env_read_end(&db->store.env, txn);
-    return ok;
+    for (size_t i = 0; ok && i < count; i++) {
+        if (parts[i].window_end <= end) {
+            ok = delete_part(db, &parts[i], err);
+            (*ret_count)++;
+        }
+    }
+    mem_free(parts);
+    return ok && (*ret_count == 0 || merge_sweep(db, err));
 }
 
 /* ---- series rows ---- */
@@ -165,23 +183,16 @@ static bool sweep_series(struct tsdb *db, int64_t cut, struct err *err) {
 
 bool retention_apply(struct tsdb *db, struct err *err) {
     int64_t cut = INT64_MIN;
-    int64_t *windows = NULL;
     size_t count = 0;
+    bool ok = true;
     if (db->retention_ms > 0) {
         int64_t oldest_ms = i64_sub_sat(clock_wall_ms(db->clock), db->retention_ms);
         if (db->rollup_count > 0 && db->rollup_needs_ms < oldest_ms) {
             oldest_ms = db->rollup_needs_ms;
         }
         cut = head_window(&db->head, oldest_ms);
-        if (!list_before(db, cut, &windows, &count, err)) {
-            return false;
-        }
+        ok = delete_before(db, cut, &count, err);
     }
-    bool ok = true;
-    for (size_t i = 0; ok && i < count; i++) {
-        ok = delete_window(db, windows[i], err);
-    }
-    mem_free(windows);
     if (ok && (count > 0 || !db->has_swept)) {
         ok = sweep_series(db, cut, err);
         db->has_swept = ok;

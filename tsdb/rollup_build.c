@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "tsdb/bytes.h"
 #include "tsdb/codec_p3.h"
+#include "tsdb/part.h"
 #include "tsdb/querier.h"
 #include "tsdb/rollup.h"
 #include "tsdb/window.h"
@@ -105,20 +106,19 @@ static bool find_ids(struct build *build, struct err *err) {
     struct tsdb *db = build->db;
     int64_t start_ms = build->period * ROLLUP_PERIOD_MS;
     struct idset ids = { 0 };
-    int64_t *windows = NULL;
+    struct part *parts = NULL;
     size_t count = 0;
     MDB_txn *txn;
     if (!env_read_begin(&db->store.env, &txn, err)) {
         return false;
     }
-    bool ok = store_list_windows(&db->store, txn, head_window(&db->head, start_ms + 1),
-                                 head_window(&db->head, start_ms + ROLLUP_PERIOD_MS), &windows,
-                                 &count, err);
+    bool ok = part_list(&db->store, txn, head_window(&db->head, start_ms + 1),
+                        head_window(&db->head, start_ms + ROLLUP_PERIOD_MS), &parts, &count, err);
     for (size_t i = 0; ok && i < count; i++) {
-        ok = window_match(&db->store, NULL, txn, windows[i], NULL, 0, &ids, err);
+        ok = window_match(&db->store, NULL, txn, parts[i].place, NULL, 0, &ids, err);
     }
     env_read_end(&db->store.env, txn);
-    mem_free(windows);
+    mem_free(parts);
     idset_normalize(&ids);
     build->ids.count = 0;
     for (size_t i = 0; i < ids.count && build->ids.count < SLICE_SERIES_MAX; i++) {
@@ -273,8 +273,8 @@ static bool find_due(struct tsdb *db,
     if (!env_read_begin(&db->store.env, &txn, err)) {
         return false;
     }
-    bool ok = store_list_windows(&db->store, txn, head_window(head, oldest_ms),
-                                 head_window(head, t_sealed_ms), &windows, &count, err);
+    bool ok = part_windows(&db->store, txn, head_window(head, oldest_ms),
+                           head_window(head, t_sealed_ms), &windows, &count, err);
     int64_t next = rollup_period(oldest_ms);
     for (size_t i = 0; ok && !due->is_found && i < count; i++) {
         int64_t t_first_ms = windows[i] * head->block_ms;
@@ -394,7 +394,8 @@ static bool update_reach(struct tsdb *db, struct err *err) {
     if (!env_read_begin(&db->store.env, &txn, err)) {
         return false;
     }
-    int rc = mdb_cursor_open(txn, db->store.dbis[STORE_ROLLUP_MARKS], &cursor);
+    int rc = db->store.has_all ? mdb_cursor_open(txn, db->store.dbis[STORE_ROLLUP_MARKS], &cursor)
+                               : MDB_NOTFOUND;
     if (rc == 0) {
         MDB_val key;
         MDB_val row;
@@ -424,7 +425,7 @@ bool rollup_load(struct tsdb *db, struct err *err) {
     if (!update_reach(db, err) || !env_read_begin(&db->store.env, &txn, err)) {
         return false;
     }
-    bool ok = store_list_windows(&db->store, txn, INT64_MIN, INT64_MAX, &windows, &count, err);
+    bool ok = part_windows(&db->store, txn, INT64_MIN, INT64_MAX, &windows, &count, err);
     env_read_end(&db->store.env, txn);
     if (ok && db->rolled_until_ms != INT64_MIN) {
         /* Nobody wrote down what retention took: what no window holds may have been there. */

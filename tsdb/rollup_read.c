@@ -39,6 +39,9 @@ int64_t rollup_split(const struct tsdb *db, int64_t resolution_ms, int64_t perio
 static bool list_rolled(struct tsdb_querier *querier, MDB_txn *txn, struct err *err) {
     struct store *store = &querier->db->store;
     MDB_cursor *cursor;
+    if (!store->has_all) {
+        return true;
+    }
     int rc = mdb_cursor_open(txn, store->dbis[STORE_ROLLUP_MARKS], &cursor);
     if (rc != 0) {
         return env_fail(&store->env, err, rc, "reading table rollup_marks");

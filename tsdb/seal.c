@@ -218,7 +218,8 @@ static int flush_segment(struct slice *slice, struct store *store, MDB_txn *txn,
     if (slice->segment.len == 0) {
         return 0;
     }
-    int rc = segment_put(store, txn, window, slice->state.segment_next, &slice->segment, &bytes);
+    int rc = segment_put(store, txn, window, slice->state.segment_next, buf_as_str(&slice->segment),
+                         &bytes);
     slice->state.segment_next++;
     slice->segment_bytes += bytes;
     buf_reset(&slice->segment);
@@ -296,6 +297,9 @@ static int put_row(struct slice *slice,
     if (!store_get_row(store, txn, job->window, job->id, &slice->row, &found, &err)) {
         return rc_of(&err);
     }
+    /* What a merge took is no longer here; without the rest the row is as good as new. */
+    store_row_drop_below(&slice->row, stats->segment_floor);
+    found = found && slice->row.count > 0;
     bool had_last = slice->row.has_last;
     for (size_t i = first; i < end; i++) {
         const struct job *chunk = &slice->jobs[i];
@@ -355,6 +359,7 @@ static int put_window(struct slice *slice,
     if (rc == 0) {
         rc = rollup_touch(slice->db, txn, stats.t_min_ms, stats.t_max_ms);
     }
+    stats.changed_ms = clock_wall_ms(slice->db->clock);
     return rc == 0 ? store_put_window(store, txn, window, &stats) : rc;
 }
 

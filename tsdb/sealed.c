@@ -15,8 +15,8 @@
 #define STRETCH_MIX_TWO UINT64_C(0xbf58476d1ce4e5b9)
 
 void sealed_init(struct sealed *sealed, struct tsdb *db) {
-    *sealed = (struct sealed){ .db = db };
-    u64map_init(&sealed->verified);
+    *sealed = (struct sealed){ .db = db, .parts_txn_id = SIZE_MAX };
+    run_cache_init(&sealed->cache);
 }
 
 void sealed_finish(struct sealed *sealed) {
@@ -25,7 +25,8 @@ void sealed_finish(struct sealed *sealed) {
     }
     mem_free(sealed->stretches);
     store_row_finish(&sealed->row);
-    u64map_finish(&sealed->verified);
+    run_cache_finish(&sealed->cache);
+    mem_free(sealed->parts);
 }
 
 static struct sealed_stretch *stretch_of(struct sealed *sealed, uint64_t id, int64_t window) {
@@ -57,32 +58,6 @@ static void make_room(struct sealed *sealed, const struct sealed_stretch *kept) 
     }
 }
 
-static bool decode_ref(struct sealed *sealed,
-                       MDB_txn *txn,
-                       const struct sealed_stretch *stretch,
-                       const struct chunk_ref *ref,
-                       struct tsdb_column *column,
-                       struct err *err) {
-    struct chunk_view chunk;
-    uint64_t ignored;
-    bool is_verified = u64map_get(&sealed->verified, ref->segment, &ignored);
-    if (!segment_get_chunk(&sealed->db->store, txn, stretch->window, stretch->id, ref, is_verified,
-                           &chunk, err)) {
-        return false;
-    }
-    if (chunk.count > CHUNK_SEALED_SAMPLES_MAX ||
-        !column_decode(column, &chunk, INT64_MIN, INT64_MAX)) {
-        return err_set(err, ERR_CORRUPT, "store: a chunk does not decode");
-    }
-    if (!is_verified) {
-        if (sealed->verified.count >= VERIFIED_MAX) {
-            u64map_reset(&sealed->verified);
-        }
-        u64map_put(&sealed->verified, ref->segment, 1);
-    }
-    return true;
-}
-
 /* The widest stretch around t_ms: a gap between chunks, or the chunks over it and those they
  * overlap with. False: t_ms lies in a gap. */
 static bool find_bounds(const struct store_row *row,
@@ -112,13 +87,77 @@ static bool find_bounds(const struct store_row *row,
     return is_covered;
 }
 
-static void note_damage(const struct sealed *sealed,
-                        const struct sealed_stretch *stretch,
-                        enum damage_kind kind,
-                        struct err *err) {
-    err_wrap(err, "series %" PRIu64 " in window %" PRId64, stretch->id, stretch->window);
-    damage_note(sealed->db, kind, err);
-    *err = (struct err)ERR_INIT;
+struct load {
+    const struct sealed *sealed;
+    const struct sealed_stretch *stretch;
+};
+
+/* Damage is noted; what it hides is not found. */
+static bool tolerate(void *ctx,
+                     enum damage_kind kind,
+                     int64_t t_ms,
+                     struct err *what,
+                     struct err *err) {
+    const struct load *load = ctx;
+    err_wrap(what, "series %" PRIu64 " in window %" PRId64, load->stretch->id,
+             load->stretch->window);
+    damage_note(load->sealed->db, kind, what);
+    return true;
+}
+
+static bool is_over(const struct part *part, int64_t window) {
+    return part->window_first <= window && part->window_end > window;
+}
+
+static bool list_parts(struct sealed *sealed, MDB_txn *txn, struct err *err) {
+    size_t txn_id = mdb_txn_id(txn);
+    if (sealed->parts_txn_id == txn_id) {
+        return true;
+    }
+    mem_free(sealed->parts);
+    sealed->parts = NULL;
+    sealed->parts_txn_id = SIZE_MAX;
+    if (!part_list(&sealed->db->store, txn, INT64_MIN, INT64_MAX, &sealed->parts,
+                   &sealed->part_count, err)) {
+        return false;
+    }
+    sealed->parts_txn_id = txn_id;
+    if (sealed->cache.verified.count >= VERIFIED_MAX) {
+        u64map_reset(&sealed->cache.verified);
+    }
+    return true;
+}
+
+/* How far around t_ms everything shall be known. False: nothing is sealed there. */
+static bool choose_stretch(struct sealed *sealed,
+                           MDB_txn *txn,
+                           struct sealed_stretch *stretch,
+                           int64_t t_ms,
+                           struct err *err) {
+    const struct part *only = NULL;
+    size_t count = 0;
+    for (size_t i = 0; i < sealed->part_count; i++) {
+        if (is_over(&sealed->parts[i], stretch->window)) {
+            only = &sealed->parts[i];
+            count++;
+        }
+    }
+    if (count == 0) {
+        return false;
+    }
+    if (count > 1 || only->is_merged) {
+        int64_t block_ms = sealed->db->head.block_ms;
+        stretch->first_ms = i64_floor_div(t_ms, block_ms) * block_ms;
+        stretch->last_ms = i64_add_sat(stretch->first_ms, block_ms - 1);
+        return true;
+    }
+    bool found;
+    if (!store_get_row(&sealed->db->store, txn, stretch->window, stretch->id, &sealed->row, &found,
+                       err)) {
+        return err->code == ERR_CORRUPT; /* reading meets it again, and tells */
+    }
+    store_row_drop_below(&sealed->row, only->stats.segment_floor);
+    return found && find_bounds(&sealed->row, t_ms, &stretch->first_ms, &stretch->last_ms);
 }
 
 /* Fill the stretch with what is sealed around t_ms. */
@@ -127,25 +166,29 @@ static void load(struct sealed *sealed,
                  struct sealed_stretch *stretch,
                  int64_t t_ms) {
     struct err err = ERR_INIT;
-    bool found;
     struct tsdb_column *column = &stretch->column;
     column->count = 0;
     stretch->first_ms = INT64_MIN;
     stretch->last_ms = INT64_MAX;
-    if (!store_get_row(&sealed->db->store, txn, stretch->window, stretch->id, &sealed->row, &found,
-                       &err)) {
-        note_damage(sealed, stretch, DAMAGE_ROW, &err);
+    if (!list_parts(sealed, txn, &err) || !choose_stretch(sealed, txn, stretch, t_ms, &err)) {
         return;
     }
-    if (!found || !find_bounds(&sealed->row, t_ms, &stretch->first_ms, &stretch->last_ms)) {
-        return;
-    }
+    struct load context = { .sealed = sealed, .stretch = stretch };
     size_t cap_before = column->cap;
-    for (size_t i = 0; i < sealed->row.count; i++) {
-        const struct chunk_ref *ref = &sealed->row.refs[i];
-        bool is_near = ref->t_min_ms <= stretch->last_ms && ref->t_max_ms >= stretch->first_ms;
-        if (is_near && !decode_ref(sealed, txn, stretch, ref, column, &err)) {
-            note_damage(sealed, stretch, DAMAGE_SEGMENT, &err);
+    for (size_t i = 0; i < sealed->part_count; i++) {
+        struct part_read read = {
+            .store = &sealed->db->store,
+            .txn = txn,
+            .part = &sealed->parts[i],
+            .id = stretch->id,
+            .t_min_ms = stretch->first_ms,
+            .t_max_ms = stretch->last_ms,
+            .cache = &sealed->cache,
+            .damaged = tolerate,
+            .ctx = &context,
+        };
+        if (is_over(read.part, stretch->window) && !part_read(&read, column, &err)) {
+            break; /* never: see tolerate() */
         }
     }
     column_sort(column, 0);

@@ -10,6 +10,7 @@
 #pragma once
 
 #include "tsdb/db.h"
+#include "tsdb/part.h"
 
 /* What is known of a series in a window: between first_ms and last_ms these samples are sealed and
  * no others. */
@@ -28,7 +29,10 @@ struct sealed {
     size_t bytes;                     /* in columns */
     size_t hand;                      /* next one to give its column back */
     struct store_row row;
-    struct u64map verified; /* segments whose checksum was right */
+    struct run_cache cache;
+    struct part *parts; /* all live ones, as of parts_txn_id */
+    size_t part_count;
+    size_t parts_txn_id;
 };
 
 void sealed_init(struct sealed *sealed, struct tsdb *db);

@@ -11,14 +11,14 @@
 #define PAGE_BYTES      4096
 #define PAGE_HEADER     16 /* of LMDB's overflow run */
 
-/* Header: CRC, version, level, chunk count, used bytes, zero. */
+/* Header: CRC, version, level, chunk or run count, used bytes, distance to where a run goes on. */
 enum {
     AT_CRC = 0,
     AT_VERSION = 4,
     AT_LEVEL = 5,
     AT_CHUNKS = 6,
     AT_USED = 8,
-    AT_ZERO = 12,
+    AT_NEXT = 12,
 };
 
 static_assert(SEGMENT_HEADER_BYTES + CHUNK_HEADER_MAX + P3_BYTES_MAX(CHUNK_MERGED_SAMPLES_MAX) <=
@@ -29,10 +29,26 @@ static void segment_key(uint8_t key[16], int64_t window, uint64_t number) {
     store_key_row(key, window, number);
 }
 
+void segment_begin(struct buf *segment, uint8_t level) {
+    uint8_t header[SEGMENT_HEADER_BYTES] = { [AT_VERSION] = SEGMENT_VERSION, [AT_LEVEL] = level };
+    buf_reset(segment);
+    buf_append(segment, header, sizeof(header));
+}
+
+void segment_count(struct buf *segment) {
+    uint8_t *bytes = (uint8_t *)segment->ptr;
+    uint16_t count = (uint16_t)((bytes[AT_CHUNKS] | bytes[AT_CHUNKS + 1] << 8) + 1);
+    bytes[AT_CHUNKS] = (uint8_t)count;
+    bytes[AT_CHUNKS + 1] = (uint8_t)(count >> 8);
+}
+
+void segment_set_next(struct buf *segment, uint32_t distance) {
+    bytes_put_le32((uint8_t *)segment->ptr + AT_NEXT, distance);
+}
+
 bool segment_add(struct buf *segment, const struct segment_chunk *chunk, uint32_t *ret_offset) {
     if (segment->len == 0) {
-        uint8_t header[SEGMENT_HEADER_BYTES] = { [AT_VERSION] = SEGMENT_VERSION };
-        buf_append(segment, header, sizeof(header));
+        segment_begin(segment, SEGMENT_SEALED);
     }
     uint8_t header[CHUNK_HEADER_MAX];
     uint8_t *out = bytes_put_uvarint(header, chunk->id);
@@ -49,10 +65,7 @@ bool segment_add(struct buf *segment, const struct segment_chunk *chunk, uint32_
     *ret_offset = (uint32_t)segment->len;
     buf_append(segment, header, header_len);
     buf_str(segment, chunk->bytes);
-    uint8_t *bytes = (uint8_t *)segment->ptr;
-    uint16_t chunks = (uint16_t)((bytes[AT_CHUNKS] | bytes[AT_CHUNKS + 1] << 8) + 1);
-    bytes[AT_CHUNKS] = (uint8_t)chunks;
-    bytes[AT_CHUNKS + 1] = (uint8_t)(chunks >> 8);
+    segment_count(segment);
     return true;
 }
 
@@ -61,17 +74,24 @@ static uint32_t segment_crc(const uint8_t *key, const uint8_t *bytes, size_t len
     return hash_crc32c(crc, bytes + AT_VERSION, len - AT_VERSION);
 }
 
+static size_t page_count(size_t used) {
+    return (used + PAGE_HEADER + PAGE_BYTES - 1) / PAGE_BYTES;
+}
+
+uint64_t segment_disk_bytes(size_t used) {
+    return (uint64_t)page_count(used) * PAGE_BYTES;
+}
+
 int segment_put(struct store *store,
                 MDB_txn *txn,
                 int64_t window,
                 uint64_t number,
-                struct buf *segment,
+                struct str segment,
                 uint64_t *ret_bytes) {
-    size_t pages = (segment->len + PAGE_HEADER + PAGE_BYTES - 1) / PAGE_BYTES;
+    size_t pages = page_count(segment.len);
     size_t len = pages * PAGE_BYTES - PAGE_HEADER;
     uint8_t key[16];
     segment_key(key, window, number);
-    bytes_put_le32((uint8_t *)segment->ptr + AT_USED, (uint32_t)segment->len);
     MDB_val mdb_key = { .mv_size = sizeof(key), .mv_data = key };
     MDB_val value = { .mv_size = len };
     int rc = mdb_put(txn, store->dbis[STORE_SEGMENTS], &mdb_key, &value, MDB_RESERVE);
@@ -79,8 +99,9 @@ int segment_put(struct store *store,
         return rc;
     }
     uint8_t *bytes = value.mv_data;
-    memcpy(bytes, segment->ptr, segment->len);
-    memset(bytes + segment->len, 0, len - segment->len);
+    memcpy(bytes, segment.ptr, segment.len);
+    bytes_put_le32(bytes + AT_USED, (uint32_t)segment.len);
+    memset(bytes + segment.len, 0, len - segment.len);
     bytes_put_le32(bytes + AT_CRC, segment_crc(key, bytes, len));
     *ret_bytes = pages * PAGE_BYTES;
     return 0;
@@ -114,6 +135,44 @@ static bool parse_chunk(const uint8_t *bytes,
            t_min_ms == ref->t_min_ms && t_max_ms == ref->t_max_ms;
 }
 
+bool segment_get(struct store *store,
+                 MDB_txn *txn,
+                 int64_t place,
+                 uint64_t number,
+                 bool is_verified,
+                 struct segment_view *ret,
+                 struct err *err) {
+    uint8_t key[16];
+    segment_key(key, place, number);
+    MDB_val mdb_key = { .mv_size = sizeof(key), .mv_data = key };
+    MDB_val value;
+    int rc = mdb_get(txn, store->dbis[STORE_SEGMENTS], &mdb_key, &value);
+    if (rc == MDB_NOTFOUND) {
+        return corrupt(err, number, "it is missing");
+    }
+    if (rc != 0) {
+        return env_fail(&store->env, err, rc, "reading segment %" PRIu64, number);
+    }
+    const uint8_t *bytes = value.mv_data;
+    if (value.mv_size < SEGMENT_HEADER_BYTES) {
+        return corrupt(err, number, "it is too short");
+    }
+    if (!is_verified && bytes_le32(bytes + AT_CRC) != segment_crc(key, bytes, value.mv_size)) {
+        return corrupt(err, number, "the checksum is wrong");
+    }
+    if (bytes[AT_VERSION] != SEGMENT_VERSION) {
+        return corrupt(err, number, "its version is unknown");
+    }
+    *ret = (struct segment_view){
+        .bytes = bytes,
+        .used = bytes_le32(bytes + AT_USED),
+        .level = bytes[AT_LEVEL],
+        .next = bytes_le32(bytes + AT_NEXT),
+    };
+    return (ret->used >= SEGMENT_HEADER_BYTES && ret->used <= value.mv_size) ||
+           corrupt(err, number, "its length is wrong");
+}
+
 bool segment_get_chunk(struct store *store,
                        MDB_txn *txn,
                        int64_t window,
@@ -122,32 +181,13 @@ bool segment_get_chunk(struct store *store,
                        bool is_verified,
                        struct chunk_view *ret,
                        struct err *err) {
-    uint8_t key[16];
-    segment_key(key, window, ref->segment);
-    MDB_val mdb_key = { .mv_size = sizeof(key), .mv_data = key };
-    MDB_val value;
-    int rc = mdb_get(txn, store->dbis[STORE_SEGMENTS], &mdb_key, &value);
-    if (rc == MDB_NOTFOUND) {
-        return corrupt(err, ref->segment, "it is missing");
+    struct segment_view segment;
+    if (!segment_get(store, txn, window, ref->segment, is_verified, &segment, err)) {
+        return false;
     }
-    if (rc != 0) {
-        return env_fail(&store->env, err, rc, "reading segment %" PRIu64, ref->segment);
-    }
-    const uint8_t *bytes = value.mv_data;
-    if (value.mv_size < SEGMENT_HEADER_BYTES) {
-        return corrupt(err, ref->segment, "it is too short");
-    }
-    if (!is_verified && bytes_le32(bytes + AT_CRC) != segment_crc(key, bytes, value.mv_size)) {
-        return corrupt(err, ref->segment, "the checksum is wrong");
-    }
-    if (bytes[AT_VERSION] != SEGMENT_VERSION) {
-        return corrupt(err, ref->segment, "its version is unknown");
-    }
-    uint32_t used = bytes_le32(bytes + AT_USED);
-    if (used > value.mv_size || !parse_chunk(bytes, used, id, ref, ret)) {
-        return corrupt(err, ref->segment, "a chunk is not what the index says");
-    }
-    return true;
+    return (segment.level == SEGMENT_SEALED &&
+            parse_chunk(segment.bytes, segment.used, id, ref, ret)) ||
+           corrupt(err, ref->segment, "a chunk is not what the index says");
 }
 
 /* ---- walking ---- */
@@ -169,6 +209,9 @@ bool segment_walk_begin(MDB_val key, MDB_val value, struct segment_walk *ret, st
         return corrupt(err, ret->number, "the checksum is wrong");
     }
     ret->used = bytes_le32(bytes + AT_USED);
+    if (bytes[AT_LEVEL] != SEGMENT_SEALED) {
+        ret->at = ret->used; /* runs are read from the directory */
+    }
     return (bytes[AT_VERSION] == SEGMENT_VERSION && ret->used <= value.mv_size) ||
            corrupt(err, ret->number, "its version or size is not known");
 }

@@ -41,29 +41,47 @@ static bool add_view(struct select *select,
 
 /* ---- the store's side ---- */
 
-static bool match_windows(struct select *select,
-                          const struct matcher *matchers,
-                          size_t count,
-                          struct err *err) {
-    struct tsdb_querier *querier = select->querier;
-    struct store *store = &querier->db->store;
-    MDB_txn *txn;
-    if (!env_read_begin(&store->env, &txn, err)) {
-        return false;
-    }
-    bool ok = querier_windows(querier, txn, err);
-    for (size_t i = 0; ok && i < querier->window_count; i++) {
-        int64_t window = querier->windows[i];
-        ok = window_match(store, querier, txn, window, matchers, count, &select->stored, err);
-        if (ok && i + 1 < querier->window_count) {
-            /* A fresh transaction per window: none stays open long. */
-            env_read_end(&store->env, txn);
-            if (!env_read_begin(&store->env, &txn, err)) {
-                return false;
-            }
+/* A part not matched yet; false when there is none. */
+static bool next_part(const struct tsdb_querier *querier,
+                      const struct idset *matched,
+                      int64_t *ret_place) {
+    for (size_t i = 0; i < querier->part_count; i++) {
+        *ret_place = querier->parts[i].place;
+        if (!idset_contains(matched, (uint64_t)*ret_place)) {
+            return true;
         }
     }
-    env_read_end(&store->env, txn);
+    return false;
+}
+
+/* A fresh transaction per part, so that none stays open long. What is merged meanwhile is met again
+ * in the new part. */
+static bool match_parts(struct select *select,
+                        const struct matcher *matchers,
+                        size_t count,
+                        struct err *err) {
+    struct tsdb_querier *querier = select->querier;
+    struct store *store = &querier->db->store;
+    struct idset matched = { 0 };
+    bool ok = true;
+    bool is_over = false;
+    while (ok && !is_over) {
+        MDB_txn *txn;
+        int64_t place;
+        if (!env_read_begin(&store->env, &txn, err)) {
+            ok = false;
+            break;
+        }
+        ok = querier_parts(querier, txn, err);
+        is_over = ok && !next_part(querier, &matched, &place);
+        if (ok && !is_over) {
+            ok = window_match(store, querier, txn, place, matchers, count, &select->stored, err);
+            idset_add(&matched, (uint64_t)place);
+            idset_normalize(&matched);
+        }
+        env_read_end(&store->env, txn);
+    }
+    idset_finish(&matched);
     idset_normalize(&select->stored);
     return ok;
 }
@@ -207,7 +225,7 @@ static bool run(struct select *select,
     /* Head first: what is sealed and indexed meanwhile is then met in the store as well. */
     if (!head_match(select->querier, matchers, count, &select->matches, &select->match_count,
                     err) ||
-        !match_windows(select, matchers, count, err) || !unite_stored(select, err)) {
+        !match_parts(select, matchers, count, err) || !unite_stored(select, err)) {
         return false;
     }
     for (size_t i = 0; i < select->match_count; i++) {

@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "tsdb/db.h"
+#include "tsdb/part.h"
 
 /* What the store knows of a series that is not in the head. */
 static bool load_known(struct tsdb *db, struct head_newcomer *newcomer, struct err *err) {
@@ -11,7 +12,8 @@ static bool load_known(struct tsdb *db, struct head_newcomer *newcomer, struct e
     if (!env_read_begin(&db->store.env, &txn, err)) {
         return false;
     }
-    struct store_row row = { 0 };
+    struct sample last;
+    bool has_last = false;
     int64_t window;
     bool found = false;
     bool ok = store_find_series(&db->store, txn, newcomer->labels, &newcomer->id, err);
@@ -20,15 +22,14 @@ static bool load_known(struct tsdb *db, struct head_newcomer *newcomer, struct e
         newcomer->is_stored = true;
         ok = store_get_last(&db->store, txn, newcomer->id, &window, &found, err);
         if (ok && found && window != STORE_LAST_NONE) {
-            ok = store_get_row(&db->store, txn, window, newcomer->id, &row, &found, err);
+            ok = part_find_last(&db->store, txn, window, newcomer->id, &last, &has_last, err);
         }
     }
-    if (ok && row.has_last) {
+    if (ok && has_last) {
         newcomer->has_last = true;
-        newcomer->t_last_ms = row.t_last_ms;
-        newcomer->value_last_bits = row.value_last_bits;
+        newcomer->t_last_ms = last.t_ms;
+        newcomer->value_last_bits = double_bits(last.value);
     }
-    store_row_finish(&row);
     env_read_end(&db->store.env, txn);
     return ok;
 }

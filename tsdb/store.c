@@ -8,12 +8,13 @@
 #include "base/mem.h"
 #include "tsdb/bytes.h"
 
-#define CRC_BYTES     4
-#define ROW_VERSION   1
-#define REFS_VERSION  2 /* of table rows */
-#define MAP_BYTES     ((size_t)1 << 40)
-#define STATE_KEY     STR("state")
-#define ROW_BYTES_MAX ((size_t)1 << 30)
+#define CRC_BYTES      4
+#define ROW_VERSION    1
+#define REFS_VERSION   2 /* of table rows */
+#define WINDOW_VERSION 2 /* of table windows */
+#define MAP_BYTES      ((size_t)1 << 40)
+#define STATE_KEY      STR("state")
+#define ROW_BYTES_MAX  ((size_t)1 << 30)
 
 const char *const store_table_names[] = {
     [STORE_META] = "meta",
@@ -27,6 +28,8 @@ const char *const store_table_names[] = {
     [STORE_POSTINGS] = "postings",
     [STORE_ROLLUPS] = "rollups",
     [STORE_ROLLUP_MARKS] = "rollup_marks",
+    [STORE_PARTS] = "parts",
+    [STORE_DIRECTORY] = "directory",
 };
 static_assert(ARRAY_LEN(store_table_names) == STORE_TABLE_COUNT, "one database per table");
 
@@ -45,7 +48,13 @@ bool store_open(struct store *store, const char *path, bool is_read_only, struct
     if (!env_open(&store->env, &params, err)) {
         return false;
     }
-    if (!env_open_dbs(&store->env, store_table_names, STORE_TABLE_COUNT, store->dbis, err)) {
+    bool ok = env_open_dbs(&store->env, store_table_names, STORE_ROLLUPS, store->dbis, err);
+    store->has_all =
+        ok && env_open_dbs(&store->env, store_table_names + STORE_ROLLUPS,
+                           STORE_TABLE_COUNT - STORE_ROLLUPS, store->dbis + STORE_ROLLUPS, err);
+    if (ok && !store->has_all && err->code == ERR_NOT_FOUND) {
+        *err = (struct err)ERR_INIT; /* data of a format before 3, opened for reading */
+    } else if (!store->has_all) {
         env_close(&store->env);
         return false;
     }
@@ -344,6 +353,25 @@ int store_put_last(struct store *store, MDB_txn *txn, uint64_t id, int64_t windo
 
 /* ---- windows ---- */
 
+void store_read_window_stats(struct reader *reader, struct store_window *ret) {
+    ret->t_min_ms = (int64_t)reader_le64(reader);
+    ret->t_max_ms = (int64_t)reader_le64(reader);
+    ret->series_count = reader_le64(reader);
+    ret->sample_count = reader_le64(reader);
+    ret->chunk_count = reader_le64(reader);
+    ret->segment_bytes = reader_le64(reader);
+}
+
+void store_write_window_stats(uint8_t *out, const struct store_window *stats) {
+    bytes_put_le64(out, (uint64_t)stats->t_min_ms);
+    bytes_put_le64(out + 8, (uint64_t)stats->t_max_ms);
+    bytes_put_le64(out + 16, stats->series_count);
+    bytes_put_le64(out + 24, stats->sample_count);
+    bytes_put_le64(out + 32, stats->chunk_count);
+    bytes_put_le64(out + 40, stats->segment_bytes);
+}
+
+/* Version 1 had no more than the first numbers. */
 bool store_get_window(struct store *store,
                       MDB_txn *txn,
                       int64_t window,
@@ -361,13 +389,15 @@ bool store_get_window(struct store *store,
     }
     struct reader reader = reader_init(body.ptr, body.len);
     uint8_t version = reader_u8(&reader);
-    ret->t_min_ms = (int64_t)reader_le64(&reader);
-    ret->t_max_ms = (int64_t)reader_le64(&reader);
-    ret->series_count = reader_le64(&reader);
-    ret->sample_count = reader_le64(&reader);
-    ret->chunk_count = reader_le64(&reader);
-    ret->segment_bytes = reader_le64(&reader);
-    return (!reader.is_bad && version == ROW_VERSION) || malformed(err, STORE_WINDOWS);
+    *ret = (struct store_window){ 0 };
+    store_read_window_stats(&reader, ret);
+    if (version >= WINDOW_VERSION) {
+        ret->segment_floor = reader_le64(&reader);
+        ret->changed_ms = (int64_t)reader_le64(&reader);
+        ret->is_swept = reader_u8(&reader) != 0;
+    }
+    return (!reader.is_bad && version >= 1 && version <= WINDOW_VERSION) ||
+           malformed(err, STORE_WINDOWS);
 }
 
 int store_put_window(struct store *store,
@@ -376,13 +406,11 @@ int store_put_window(struct store *store,
                      const struct store_window *stats) {
     uint8_t key[8];
     store_key_window(key, window);
-    uint8_t body[1 + 6 * 8] = { ROW_VERSION };
-    bytes_put_le64(body + 1, (uint64_t)stats->t_min_ms);
-    bytes_put_le64(body + 9, (uint64_t)stats->t_max_ms);
-    bytes_put_le64(body + 17, stats->series_count);
-    bytes_put_le64(body + 25, stats->sample_count);
-    bytes_put_le64(body + 33, stats->chunk_count);
-    bytes_put_le64(body + 41, stats->segment_bytes);
+    uint8_t body[1 + STORE_WINDOW_STATS_BYTES + 17] = { WINDOW_VERSION };
+    store_write_window_stats(body + 1, stats);
+    bytes_put_le64(body + 1 + STORE_WINDOW_STATS_BYTES, stats->segment_floor);
+    bytes_put_le64(body + 9 + STORE_WINDOW_STATS_BYTES, (uint64_t)stats->changed_ms);
+    body[17 + STORE_WINDOW_STATS_BYTES] = stats->is_swept;
     return store_put(store, txn, STORE_WINDOWS, key_str(key, sizeof(key)),
                      key_str(body, sizeof(body)));
 }
@@ -443,6 +471,16 @@ void store_row_add(struct store_row *row, struct chunk_ref ref) {
         row->refs[at] = row->refs[at - 1];
     }
     row->refs[at] = ref;
+}
+
+void store_row_drop_below(struct store_row *row, uint64_t segment_floor) {
+    size_t kept = 0;
+    for (size_t i = 0; i < row->count; i++) {
+        if (row->refs[i].segment >= segment_floor) {
+            row->refs[kept++] = row->refs[i];
+        }
+    }
+    row->count = kept;
 }
 
 void store_row_bounds(const struct store_row *row, int64_t *ret_t_min_ms, int64_t *ret_t_max_ms) {
@@ -561,6 +599,38 @@ int store_trim_prefix(struct store *store,
         }
         if (i == max) {
             *ret_more = true;
+            break;
+        }
+        rc = mdb_cursor_del(cursor, 0);
+    }
+    mdb_cursor_close(cursor);
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+int store_trim_segments(struct store *store,
+                        MDB_txn *txn,
+                        int64_t window,
+                        uint64_t floor,
+                        size_t max,
+                        bool *ret_more) {
+    *ret_more = false;
+    MDB_cursor *cursor;
+    int rc = mdb_cursor_open(txn, store->dbis[STORE_SEGMENTS], &cursor);
+    if (rc != 0) {
+        return rc;
+    }
+    uint8_t start[STORE_KEY_ROW_BYTES];
+    store_key_row(start, window, 0);
+    for (size_t i = 0; rc == 0; i++) {
+        MDB_val key = { .mv_size = sizeof(start), .mv_data = start };
+        MDB_val row;
+        rc = mdb_cursor_get(cursor, &key, &row, MDB_SET_RANGE);
+        if (rc != 0 || key.mv_size != sizeof(start) || bytes_be64_signed(key.mv_data) != window ||
+            bytes_be64((const uint8_t *)key.mv_data + 8) >= floor) {
+            break;
+        }
+        *ret_more = i == max;
+        if (*ret_more) {
             break;
         }
         rc = mdb_cursor_del(cursor, 0);

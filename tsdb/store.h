@@ -9,6 +9,7 @@
 #pragma once
 
 #include "model/model.h"
+#include "tsdb/bytes.h"
 #include "tsdb/chunk.h"
 #include "tsdb/env.h"
 #include "tsdb/idset.h"
@@ -25,6 +26,8 @@ enum store_table {
     STORE_POSTINGS,     /* window, name, value, part → ids */
     STORE_ROLLUPS,      /* resolution, period, id → buckets (rollup.h) */
     STORE_ROLLUP_MARKS, /* resolution, period → how far it is built */
+    STORE_PARTS,        /* place → struct part (part.h) */
+    STORE_DIRECTORY,    /* place, first id → block of struct directory_entry */
     STORE_TABLE_COUNT,
 };
 
@@ -38,6 +41,7 @@ extern const char *const store_table_names[STORE_TABLE_COUNT];
 struct store {
     struct env env;
     MDB_dbi dbis[STORE_TABLE_COUNT];
+    bool has_all; /* false: no tables from STORE_ROLLUPS on, only when reading older formats */
 };
 
 struct store_state {
@@ -54,7 +58,13 @@ struct store_window {
     uint64_t sample_count;
     uint64_t chunk_count;
     uint64_t segment_bytes;
+    /* window parts (part.h) only */
+    uint64_t segment_floor; /* what lies in segments with lower numbers was merged away */
+    int64_t changed_ms;     /* wall clock of the last sealing; 0 = before format 3 */
+    bool is_swept;          /* nothing is left below the floor but ids in the index */
 };
+
+#define STORE_WINDOW_STATS_BYTES 48 /* encoded, without what only window parts have */
 
 struct chunk_ref {
     uint64_t segment;
@@ -160,6 +170,9 @@ int store_put_window(struct store *store,
                      MDB_txn *txn,
                      int64_t window,
                      const struct store_window *stats);
+void store_read_window_stats(struct reader *reader, struct store_window *ret);
+void store_write_window_stats(uint8_t *out, const struct store_window *stats);
+
 /* Windows first..last that exist, ascending, appended to *ret (mem_free). */
 WARN_UNUSED bool store_list_windows(struct store *store,
                                     MDB_txn *txn,
@@ -184,6 +197,8 @@ int store_put_row(struct store *store,
                   const struct store_row *row);
 /* Into its place in the order. */
 void store_row_add(struct store_row *row, struct chunk_ref ref);
+/* Forget chunks in segments with numbers below `segment_floor`. */
+void store_row_drop_below(struct store_row *row, uint64_t segment_floor);
 /* Oldest and newest time of a row with chunks. */
 void store_row_bounds(const struct store_row *row, int64_t *ret_t_min_ms, int64_t *ret_t_max_ms);
 
@@ -198,6 +213,18 @@ struct segment_chunk {
     struct str bytes;
 };
 
+enum segment_level {
+    SEGMENT_SEALED, /* chunks as sealing made them */
+    SEGMENT_RUNS,   /* run.h */
+    SEGMENT_TIMES,
+};
+
+/* Start one that segment_add does not: its header; each thing added is counted. `distance`: the
+ * number of the segment in which the last run goes on, less its own. */
+void segment_begin(struct buf *segment, uint8_t level);
+void segment_count(struct buf *segment);
+void segment_set_next(struct buf *segment, uint32_t distance);
+
 /* Append a chunk to a segment under construction; false when it does not fit (the segment is
  * full). *ret_offset is where it starts. `segment` starts out empty (len 0). */
 WARN_UNUSED bool segment_add(struct buf *segment,
@@ -208,8 +235,27 @@ int segment_put(struct store *store,
                 MDB_txn *txn,
                 int64_t window,
                 uint64_t number,
-                struct buf *segment,
+                struct str segment,
                 uint64_t *ret_bytes);
+
+/* Of a segment with so many bytes in it. */
+uint64_t segment_disk_bytes(size_t used);
+
+struct segment_view {
+    const uint8_t *bytes; /* in the transaction's memory */
+    uint32_t used;        /* header included */
+    uint8_t level;
+    uint32_t next; /* see segment_set_next; 0 = none */
+};
+
+/* `is_verified`: the segment's checksum was seen to be right before. */
+WARN_UNUSED bool segment_get(struct store *store,
+                             MDB_txn *txn,
+                             int64_t place,
+                             uint64_t number,
+                             bool is_verified,
+                             struct segment_view *ret,
+                             struct err *err);
 
 /* Find a chunk; `is_verified`: the segment's checksum was seen to be right before. ret->bytes lie
  * in the transaction's memory. */
@@ -222,7 +268,8 @@ WARN_UNUSED bool segment_get_chunk(struct store *store,
                                    struct chunk_view *ret,
                                    struct err *err);
 
-/* Walk the chunks of a segment row as stored. Damage: ERR_CORRUPT, of the whole segment. */
+/* Walk the chunks of a segment row as stored; those with runs or times have none. Damage:
+ * ERR_CORRUPT, of the whole segment. */
 struct segment_walk {
     uint64_t number;
     const uint8_t *bytes;
@@ -250,7 +297,14 @@ int store_trim_prefix(struct store *store,
                       struct str prefix,
                       size_t max,
                       bool *ret_more);
-/* The same for the rows of a window. */
+/* Delete up to `max` segments of a window with numbers below `floor`. */
+int store_trim_segments(struct store *store,
+                        MDB_txn *txn,
+                        int64_t window,
+                        uint64_t floor,
+                        size_t max,
+                        bool *ret_more);
+/* store_trim_prefix for the rows of a window. */
 int store_trim_window(struct store *store,
                       MDB_txn *txn,
                       enum store_table table,

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "base/mem.h"
+#include "tsdb/merge.h"
 #include "tsdb/pages.h"
 #include "tsdb/rollup.h"
 #include "tsdb/ship.h"
@@ -268,6 +269,8 @@ void tsdb_close(struct tsdb *db) {
     creations_finish(&db->creations);
     alias_finish(db);
     u64map_finish(&db->left_ids);
+    merge_abandon(db);
+    idset_finish(&db->unmergeable);
     store_close(&db->store);
     env_close(&db->journal);
     dir_unlock(db->lock_fd);

@@ -257,6 +257,8 @@ static bool check_tables(struct verify *verify, struct err *err) {
         { STORE_HASH, check_hash },
         { STORE_LAST, check_last },
         { STORE_WINDOWS, check_nothing },
+        { STORE_PARTS, check_nothing },
+        { STORE_DIRECTORY, check_nothing },
         { STORE_ROLLUPS, check_nothing },
         { STORE_ROLLUP_MARKS, check_nothing },
     };
@@ -476,6 +478,7 @@ static bool verify_store(struct verify *verify,
                                 &verify->store.dbis[i], &verify->has_table[i]);
         has_all = has_all && (found || !is_needed);
     }
+    verify->store.has_all = verify->has_table[STORE_PARTS] && verify->has_table[STORE_DIRECTORY];
     return !has_all || (check_state(verify, state, err) && check_tables(verify, err) &&
                         verify_windows(verify, err));
 }

@@ -10,12 +10,14 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "tsdb/bytes.h"
+#include "tsdb/part.h"
 #include "tsdb/u64map.h"
 #include "tsdb/verify.h"
 #include "tsdb/window.h"
 
 struct window_check {
-    int64_t window;
+    int64_t window; /* or place of a merged part */
+    uint64_t segment_floor;
     struct store_window found; /* what the rows add up to */
     uint64_t pair_count;       /* label pairs of the rows the index covers */
     uint64_t pair_sum;
@@ -113,12 +115,16 @@ static void check_row(struct verify *verify, void *ctx, struct str key, struct s
     }
     uint64_t id = bytes_be64((const uint8_t *)key.ptr + 8);
     snprintf(where, sizeof(where), "window %" PRId64 ", series %" PRIu64, check->window, id);
-    check->found.series_count++;
     if (!store_get_row(&verify->store, verify->txn, check->window, id, &check->row, &found,
                        &what)) {
         verify_problem(verify, where, "%s", what.msg);
         return;
     }
+    store_row_drop_below(&check->row, check->segment_floor);
+    if (check->row.count == 0 && check->segment_floor > 0) {
+        return; /* merged, to be swept */
+    }
+    check->found.series_count++;
     for (size_t i = 0; i < check->row.count; i++) {
         const struct chunk_ref *ref = &check->row.refs[i];
         if (i > 0 && ref->t_min_ms < check->row.refs[i - 1].t_min_ms) {
@@ -199,28 +205,27 @@ static void check_posting(struct verify *verify, void *ctx, struct str key, stru
 
 /* ---- the window ---- */
 
-static void compare_stats(struct verify *verify, const struct window_check *check) {
-    struct store_window stats;
-    struct err what = ERR_INIT;
-    bool found;
+static void compare_stats(struct verify *verify,
+                          const struct window_check *check,
+                          const struct store_window *stats) {
     char where[64];
     snprintf(where, sizeof(where), "window %" PRId64, check->window);
     const struct store_window *sum = &check->found;
-    if (!store_get_window(&verify->store, verify->txn, check->window, &stats, &found, &what)) {
-        verify_problem(verify, where, "%s", what.msg);
-    } else if (!found) {
+    if (stats == NULL) {
         if (sum->series_count > 0) {
             verify_problem(verify, where, "table windows does not have it");
         }
-    } else if (sum->series_count != stats.series_count || sum->chunk_count != stats.chunk_count ||
-               sum->sample_count != stats.sample_count) {
+    } else if (sum->series_count != stats->series_count || sum->chunk_count != stats->chunk_count ||
+               sum->sample_count != stats->sample_count) {
         verify_problem(verify, where,
                        "its rows have %" PRIu64 " series, %" PRIu64 " chunks, %" PRIu64
                        " samples instead of %" PRIu64 ", %" PRIu64 ", %" PRIu64,
-                       sum->series_count, sum->chunk_count, sum->sample_count, stats.series_count,
-                       stats.chunk_count, stats.sample_count);
+                       sum->series_count, sum->chunk_count, sum->sample_count, stats->series_count,
+                       stats->chunk_count, stats->sample_count);
     }
-    if (check->posting_count != check->pair_count || check->posting_sum != check->pair_sum) {
+    bool has_merged_ids = check->segment_floor > 0 && check->posting_count >= check->pair_count;
+    if (!has_merged_ids &&
+        (check->posting_count != check->pair_count || check->posting_sum != check->pair_sum)) {
         verify_problem(verify, where,
                        "the index does not list the series that are there (%" PRIu64
                        " entries, the labels of the rows are %" PRIu64 ")",
@@ -228,17 +233,90 @@ static void compare_stats(struct verify *verify, const struct window_check *chec
     }
 }
 
+/* A merged part: every run of the directory, read in full. */
+static void check_runs(struct verify *verify, struct window_check *check, const struct part *part) {
+    struct err what = ERR_INIT;
+    struct idset ids = { 0 };
+    struct run_cache cache;
+    run_cache_init(&cache);
+    if (!part_ids(&verify->store, verify->txn, part->place, &ids, &what)) {
+        verify_problem(verify, "directory", "%s", what.msg);
+    }
+    for (size_t i = 0; i < ids.count; i++) {
+        struct part_read read = {
+            .store = &verify->store,
+            .txn = verify->txn,
+            .part = part,
+            .id = ids.ids[i],
+            .t_min_ms = INT64_MIN,
+            .t_max_ms = INT64_MAX,
+            .cache = &cache,
+        };
+        char where[96];
+        snprintf(where, sizeof(where), "window %" PRId64 ", series %" PRIu64, check->window,
+                 read.id);
+        what = (struct err)ERR_INIT;
+        check->column.count = 0;
+        if (!part_read(&read, &check->column, &what)) {
+            verify_problem(verify, where, "%s", what.msg);
+        }
+        for (size_t s = 1; s < check->column.count; s++) {
+            if (check->column.t_ms[s - 1] >= check->column.t_ms[s]) {
+                verify_problem(verify, where, "its times do not ascend");
+                break;
+            }
+        }
+        uint8_t key[STORE_KEY_ROW_BYTES];
+        store_key_row(key, part->place, read.id);
+        check_labels(verify, check, where, str_n((const char *)key, sizeof(key)), read.id);
+        check->found.series_count++;
+        check->found.sample_count += check->column.count;
+    }
+    check->found.chunk_count = part->stats.chunk_count; /* not counted: they are read by run */
+    run_cache_finish(&cache);
+    idset_finish(&ids);
+}
+
+/* What is known of the place; false when its rows are litter. */
+static bool get_part(struct verify *verify, int64_t place, struct part *ret, bool *ret_found) {
+    struct err what = ERR_INIT;
+    char where[64];
+    *ret = (struct part){ .place = place, .is_merged = part_is_merged(place) };
+    *ret_found = false;
+    if (ret->is_merged && !verify->store.has_all) {
+        return false;
+    }
+    if (!part_get(&verify->store, verify->txn, place, ret, ret_found, &what)) {
+        snprintf(where, sizeof(where), "window %" PRId64, place);
+        verify_problem(verify, where, "%s", what.msg);
+        *ret = (struct part){ .place = place, .is_merged = part_is_merged(place) };
+    }
+    return !ret->is_merged || (*ret_found && ret->state == PART_LIVE);
+}
+
 static void check_window(struct verify *verify, int64_t window) {
+    struct part part;
+    bool found;
+    verify_enter(verify, "store: table windows");
+    if (!get_part(verify, window, &part, &found)) {
+        return;
+    }
     struct window_check check = {
         .window = window,
+        .segment_floor = part.stats.segment_floor,
         .found = { .t_min_ms = INT64_MAX, .t_max_ms = INT64_MIN },
     };
     uint8_t bytes[8];
     store_key_window(bytes, window);
     struct str prefix = str_n((const char *)bytes, sizeof(bytes));
     u64map_init(&check.verified);
-    verify_enter(verify, "store: table rows");
-    verify_walk(verify, STORE_ROWS, prefix, check_row, &check);
+    if (part.is_merged) {
+        verify_enter(verify, "store: table directory");
+        check_runs(verify, &check, &part);
+    } else {
+        verify_enter(verify, "store: table rows");
+        verify_walk(verify, STORE_ROWS, prefix, check_row, &check);
+    }
     verify_enter(verify, "store: table pending");
     verify_walk(verify, STORE_PENDING, prefix, check_pending, &check);
     verify_enter(verify, "store: table segments");
@@ -246,7 +324,7 @@ static void check_window(struct verify *verify, int64_t window) {
     verify_enter(verify, "store: table postings");
     verify_walk(verify, STORE_POSTINGS, prefix, check_posting, &check);
     verify_enter(verify, "store: table windows");
-    compare_stats(verify, &check);
+    compare_stats(verify, &check, found ? &part.stats : NULL);
     verify->totals.windows++;
     verify->totals.rows += check.found.series_count;
     verify->totals.chunks += check.found.chunk_count;
@@ -259,13 +337,15 @@ static void check_window(struct verify *verify, int64_t window) {
 /* The first window at or behind `from` (as in keys) some table has rows of. */
 static bool find_window(struct verify *verify, const uint8_t from[8], int64_t *ret) {
     static const enum store_table tables[] = {
-        STORE_WINDOWS, STORE_ROWS, STORE_PENDING, STORE_SEGMENTS, STORE_POSTINGS,
+        STORE_WINDOWS,  STORE_ROWS,  STORE_PENDING,   STORE_SEGMENTS,
+        STORE_POSTINGS, STORE_PARTS, STORE_DIRECTORY,
     };
 
     bool found = false;
     for (size_t i = 0; i < ARRAY_LEN(tables); i++) {
         MDB_cursor *cursor;
-        if (mdb_cursor_open(verify->txn, verify->store.dbis[tables[i]], &cursor) != 0) {
+        if (!verify->has_table[tables[i]] ||
+            mdb_cursor_open(verify->txn, verify->store.dbis[tables[i]], &cursor) != 0) {
             continue; /* told when the table is walked */
         }
         MDB_val key = { .mv_size = 8, .mv_data = (void *)(uintptr_t)from };

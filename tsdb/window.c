@@ -13,6 +13,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "tsdb/bytes.h"
+#include "tsdb/part.h"
 #include "tsdb/querier.h"
 
 #define KEY_BYTES_MAX 511 /* LMDB's longest */
@@ -57,7 +58,7 @@ bool posting_parse(struct str body, struct posting_row *ret, struct err *err) {
            err_set(err, ERR_CORRUPT, "store: a row of table postings is malformed");
 }
 
-static bool parse_row(MDB_val key, MDB_val row, struct posting_row *ret, struct err *err) {
+bool posting_check(MDB_val key, MDB_val row, struct posting_row *ret, struct err *err) {
     struct str body;
     return store_check(STORE_POSTINGS, key, row, &body, err) && posting_parse(body, ret, err);
 }
@@ -105,7 +106,7 @@ static bool walk_rows(const struct posting_walk *walk,
     while (ok && rc == 0 && str_starts_with(str_n(key.mv_data, key.mv_size), prefix)) {
         struct posting_row row;
         struct err what = ERR_INIT;
-        ok = (parse_row(key, value, &row, &what) && visit(ctx, &row, &what)) ||
+        ok = (posting_check(key, value, &row, &what) && visit(ctx, &row, &what)) ||
              tolerate(walk, &what, err);
         if (ok) {
             rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
@@ -163,7 +164,7 @@ bool posting_collect(const struct posting_walk *walk,
             return env_fail(&walk->store->env, err, rc, "reading table postings");
         }
         struct posting_row row;
-        if (!parse_row(mdb_key, mdb_row, &row, err) || !collect_row(&collect, &row, err)) {
+        if (!posting_check(mdb_key, mdb_row, &row, err) || !collect_row(&collect, &row, err)) {
             return false;
         }
     }
@@ -208,24 +209,7 @@ static bool collect_ids(void *ctx,
 
 static bool all_ids(void *ctx, struct idset *out, struct err *err) {
     const struct posting_walk *walk = ctx;
-    MDB_cursor *cursor;
-    int rc = mdb_cursor_open(walk->txn, walk->store->dbis[STORE_ROWS], &cursor);
-    if (rc != 0) {
-        return env_fail(&walk->store->env, err, rc, "reading table rows");
-    }
-    uint8_t start[STORE_KEY_ROW_BYTES];
-    store_key_row(start, walk->window, 0);
-    MDB_val key = { .mv_size = sizeof(start), .mv_data = start };
-    MDB_val row;
-    rc = mdb_cursor_get(cursor, &key, &row, MDB_SET_RANGE);
-    while (rc == 0 && key.mv_size == sizeof(start) &&
-           bytes_be64_signed(key.mv_data) == walk->window) {
-        idset_add(out, bytes_be64((const uint8_t *)key.mv_data + 8));
-        rc = mdb_cursor_get(cursor, &key, &row, MDB_NEXT);
-    }
-    mdb_cursor_close(cursor);
-    return rc == 0 || rc == MDB_NOTFOUND ||
-           env_fail(&walk->store->env, err, rc, "reading table rows");
+    return part_ids(walk->store, walk->txn, walk->window, out, err);
 }
 
 bool window_match(struct store *store,
@@ -299,7 +283,7 @@ static bool visit_names(const struct posting_walk *walk, struct visit *visit, st
             break;
         }
         struct err what = ERR_INIT;
-        if (parse_row(key, value, &row, &what) && is_in_place(walk, key, &row, &what)) {
+        if (posting_check(key, value, &row, &what) && is_in_place(walk, key, &row, &what)) {
             visit->visit(visit->ctx, row.name);
             len = name_key(next, walk->window, row.name);
             next[len++] = 0xff;

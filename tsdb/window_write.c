@@ -126,24 +126,25 @@ static bool load_round(struct indexing *indexing, int64_t end_window, struct err
     return ok;
 }
 
-static int put_parts(const struct posting_walk *walk,
-                     const struct posting *posting,
-                     const struct idset *ids,
-                     size_t *bytes) {
+int posting_put(const struct posting_walk *walk,
+                struct str name,
+                struct str value,
+                const struct idset *ids,
+                size_t *bytes) {
     struct buf body;
     buf_init(&body, SIZE_MAX);
     uint8_t key[POSTING_KEY_MAX];
-    size_t key_len = posting_key(key, walk->window, posting->name, posting->value);
+    size_t key_len = posting_key(key, walk->window, name, value);
     int rc = 0;
     size_t at = 0;
     for (uint32_t part = 0; rc == 0 && at < ids->count; part++) {
         size_t count = ids->count - at < PART_IDS_MAX ? ids->count - at : PART_IDS_MAX;
         buf_reset(&body);
         buf_putc(&body, POSTING_ROW_VERSION);
-        buf_uvarint(&body, posting->name.len);
-        buf_str(&body, posting->name);
-        buf_uvarint(&body, posting->value.len);
-        buf_str(&body, posting->value);
+        buf_uvarint(&body, name.len);
+        buf_str(&body, name);
+        buf_uvarint(&body, value.len);
+        buf_str(&body, value);
         buf_uvarint(&body, count);
         uint64_t previous = 0;
         for (size_t end = at + count; at < end; at++) {
@@ -175,7 +176,7 @@ static int put_pair(const struct posting_walk *walk,
     }
     idset_normalize(&ids);
     if (rc == 0) {
-        rc = put_parts(walk, &postings[0], &ids, bytes);
+        rc = posting_put(walk, postings[0].name, postings[0].value, &ids, bytes);
     }
     idset_finish(&ids);
     return rc;

@@ -354,14 +354,14 @@ static void flipped_bits(void **state) {
     snprintf(path, sizeof(path), "%s/store/data.mdb", f->dir);
     size_t len;
     uint8_t *bytes = load_file(path, &len);
-    /* Segments are recognised by their header: version 1, level 0, zero padding fields. */
+    /* Segments are recognised by their header: version 1, a level, no segment after it. */
     size_t flips = 0;
     size_t errors = 0;
     for (size_t page = 2; page * 4096 < len; page++) {
         const uint8_t *segment = bytes + page * 4096 + 16;
-        bool is_segment = segment[4] == 1 && segment[5] == 0 && segment[6] > 0 && segment[7] == 0 &&
-                          segment[12] == 0 && segment[13] == 0 && bytes_le32(segment + 8) > 100 &&
-                          bytes_le32(segment + 8) < 32768;
+        bool is_segment = segment[4] == 1 && segment[5] <= SEGMENT_TIMES && segment[6] > 0 &&
+                          segment[7] == 0 && segment[12] == 0 && segment[13] == 0 &&
+                          bytes_le32(segment + 8) > 40 && bytes_le32(segment + 8) < 32768;
         size_t used = is_segment ? bytes_le32(segment + 8) : 0;
         for (size_t at = 0; at < used; at += 23) {
             size_t offset = page * 4096 + 16 + at;

@@ -41,6 +41,7 @@ static void write_samples(struct fixture *f, int64_t start_ms, int count) {
 static void seal_all(struct fixture *f) {
     struct err err = ERR_INIT;
     fake_clock_advance(&f->clock, 5 * HOUR_MS);
+    f->db->holds_merges = true; /* chunks stay as sealing made them */
     assert_true(tsdb_maintain_blocking(f->db, &err));
     assert_int_equal(f->db->head.open_count, 0);
 }
@@ -92,7 +93,8 @@ static int visit_window(struct store *store,
         buf_init(&segment, SEGMENT_BYTES_MAX);
         assert_true(segment_add(&segment, &chunk, &row.refs[i].offset));
         row.refs[i].segment = 1000 + codecs->p3_count; /* one of its own */
-        rc = segment_put(store, txn, window, row.refs[i].segment, &segment, &segment_bytes);
+        rc = segment_put(store, txn, window, row.refs[i].segment, buf_as_str(&segment),
+                         &segment_bytes);
         buf_finish(&segment);
     }
     if (rc == 0 && found && recode) {

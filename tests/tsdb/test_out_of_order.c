@@ -13,6 +13,7 @@
 
 #include "tests/tsdb/fixture.h"
 #include "tsdb/db.h"
+#include "tsdb/part.h"
 #include "tsdb/window.h"
 
 #define BLOCK_MS     (10 * MINUTE_MS)
@@ -368,20 +369,17 @@ static void crash_after_sealing(struct world *w) {
 static uint64_t sealed_count(struct world *w) {
     struct store *store = &w->f.db->store;
     struct err err = ERR_INIT;
-    int64_t *windows = NULL;
+    struct part *parts = NULL;
     size_t count;
     uint64_t samples = 0;
     MDB_txn *txn;
     assert_true(env_read_begin(&store->env, &txn, &err));
-    assert_true(store_list_windows(store, txn, INT64_MIN, INT64_MAX, &windows, &count, &err));
+    assert_true(part_list(store, txn, INT64_MIN, INT64_MAX, &parts, &count, &err));
     for (size_t i = 0; i < count; i++) {
-        struct store_window stats;
-        bool found;
-        assert_true(store_get_window(store, txn, windows[i], &stats, &found, &err));
-        samples += stats.sample_count;
+        samples += parts[i].stats.sample_count;
     }
     env_read_end(&store->env, txn);
-    free(windows);
+    free(parts);
     return samples;
 }
 

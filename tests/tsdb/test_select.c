@@ -232,7 +232,8 @@ static void in_both(void **state) {
 static void by_range(void **state) {
     struct world *w = *state;
     struct err err = ERR_INIT;
-    write_series(w, 0, 100, FIXTURE_NOW_MS - 20 * HOUR_MS);
+    /* Merged parts are as wide as a day. */
+    write_series(w, 0, 100, FIXTURE_NOW_MS - 70 * HOUR_MS);
     write_series(w, 100, 250, FIXTURE_NOW_MS - 10 * HOUR_MS);
     seal_and_leave(w);
     write_series(w, 250, 300, FIXTURE_NOW_MS + 12 * HOUR_MS);
@@ -242,12 +243,12 @@ static void by_range(void **state) {
         int64_t t_max_ms;
         size_t want;
     } cases[] = {
-        { FIXTURE_NOW_MS - 21 * HOUR_MS, FIXTURE_NOW_MS - 15 * HOUR_MS, 100 },
+        { FIXTURE_NOW_MS - 71 * HOUR_MS, FIXTURE_NOW_MS - 65 * HOUR_MS, 100 },
         { FIXTURE_NOW_MS - 15 * HOUR_MS, FIXTURE_NOW_MS, 150 },
         { FIXTURE_NOW_MS + 11 * HOUR_MS, INT64_MAX, 50 },
         { INT64_MIN, INT64_MAX, 300 },
         { FIXTURE_NOW_MS + 15 * HOUR_MS, INT64_MAX, 0 },
-        { INT64_MIN, FIXTURE_NOW_MS - 30 * HOUR_MS, 0 },
+        { INT64_MIN, FIXTURE_NOW_MS - 100 * HOUR_MS, 0 },
     };
 
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {

@@ -251,7 +251,7 @@ static void segments(void **state) {
     }
     assert_int_equal(count, 32);
     uint64_t bytes;
-    assert_int_equal(segment_put(&w->store, w->txn, -2, 9, &segment, &bytes), 0);
+    assert_int_equal(segment_put(&w->store, w->txn, -2, 9, buf_as_str(&segment), &bytes), 0);
     assert_int_equal(bytes, 32768);
     struct chunk_view chunk;
     for (size_t i = 0; i < count; i++) {

@@ -61,9 +61,11 @@ static void put_run(struct fixture *f, series_ref_t ref, int64_t t_ms, int64_t s
     assert_true(tsdb_commit_blocking(batch, NULL, &err));
 }
 
-/* Three series over three windows, the last samples in the journal only; a table row. */
-static void fill(struct fixture *f) {
+/* Three series over three windows, merged or not, the last samples in the journal only; a table
+ * row. */
+static void fill(struct fixture *f, bool is_merged) {
     struct err err = ERR_INIT;
+    f->db->holds_merges = !is_merged;
     for (int s = 0; s < 3; s++) {
         char number[8];
         snprintf(number, sizeof(number), "%d", s);
@@ -87,7 +89,7 @@ static void whole(void **state) {
     assert_string_equal(findings.text, "");
     assert_int_equal(totals.samples, 0);
     fixture_open(f);
-    fill(f);
+    fill(f, false);
     fixture_close(f);
     totals = verify(f, &findings);
     assert_string_equal(findings.text, "");
@@ -95,6 +97,19 @@ static void whole(void **state) {
     assert_int_equal(totals.samples, 900);
     assert_int_equal(totals.journal_samples, 10);
     assert_true(totals.chunks >= 9 && totals.segments >= 1 && totals.table_rows >= 2);
+    fixture_open(f);
+}
+
+static void whole_and_merged(void **state) {
+    struct fixture *f = *state;
+    struct findings findings;
+    fill(f, true);
+    fixture_close(f);
+    struct tsdb_verify_totals totals = verify(f, &findings);
+    assert_string_equal(findings.text, "");
+    assert_int_equal(totals.series, 3);
+    assert_int_equal(totals.samples, 900);
+    assert_int_equal(totals.windows, 1);
     fixture_open(f);
 }
 
@@ -187,6 +202,18 @@ static void lose_window(struct store *store, MDB_txn *txn) {
     delete_first(store, txn, STORE_WINDOWS);
 }
 
+static void flip_part(struct store *store, MDB_txn *txn) {
+    flip_first(store, txn, STORE_PARTS);
+}
+
+static void flip_directory(struct store *store, MDB_txn *txn) {
+    flip_first(store, txn, STORE_DIRECTORY);
+}
+
+static void lose_directory(struct store *store, MDB_txn *txn) {
+    delete_first(store, txn, STORE_DIRECTORY);
+}
+
 static void change_store(struct fixture *f, change_fn change) {
     struct err err = ERR_INIT;
     char path[100];
@@ -204,18 +231,25 @@ static void damage_is_named(void **state) {
     static const struct {
         change_fn change;
         const char *want;
+        bool is_merged;
     } cases[] = {
-        { flip_series, "store: table series: key" },
-        { flip_last, "store: table last: key" },
-        { flip_window, "store: table windows: " },
-        { flip_row, "store: table rows: key" },
-        { flip_segment, "segment 1: the checksum is wrong" },
-        { flip_posting, "store: table postings: key" },
-        { lose_hash, "table hash does not have it" },
-        { lose_segment, "segment 1: it is missing" },
-        { lose_row, "its rows have" },
-        { lose_posting, "the index does not list the series that are there" },
-        { lose_window, "table windows does not have it" },
+        { flip_series, "store: table series: key", false },
+        { flip_last, "store: table last: key", false },
+        { flip_window, "store: table windows: ", false },
+        { flip_row, "store: table rows: key", false },
+        { flip_segment, "segment 1: the checksum is wrong", false },
+        { flip_posting, "store: table postings: key", false },
+        { lose_hash, "table hash does not have it", false },
+        { lose_segment, "segment 1: it is missing", false },
+        { lose_row, "its rows have", false },
+        { lose_posting, "the index does not list the series that are there", false },
+        { lose_window, "table windows does not have it", false },
+        { flip_part, "store: table parts: key", true },
+        { flip_directory, "store: table directory: key", true },
+        { flip_segment, "segment 1: the checksum is wrong", true },
+        { lose_segment, "segment 1: it is missing", true },
+        { lose_directory, "instead of 3", true },
+        { lose_posting, "the index does not list the series that are there", true },
     };
 
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -223,7 +257,7 @@ static void damage_is_named(void **state) {
         struct findings findings;
         fixture_init(&f);
         fixture_open(&f);
-        fill(&f);
+        fill(&f, cases[i].is_merged);
         fixture_close(&f);
         change_store(&f, cases[i].change);
         (void)verify(&f, &findings);
@@ -242,6 +276,7 @@ static void damage_is_named(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(whole),
+        TEST(whole_and_merged),
         TEST(nothing_there),
         cmocka_unit_test(damage_is_named),
     };

@@ -11,12 +11,14 @@
 #include "base/duration.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "notify/notify.h"
 
-#define MIB              ((double)(1 << 20))
-#define PROGRESS_NS      INT64_C(2000000000)
-#define BACKGROUND_NICE  10
-#define POLICY_AGE_MS    (INT64_C(26) * 3600 * 1000)
-#define MANIFEST_IN(dir) "%s/manifest.json", (dir)
+#define MIB                ((double)(1 << 20))
+#define PROGRESS_NS        INT64_C(2000000000)
+#define BACKGROUND_NICE    10
+#define MESSAGE_AGE_MS_MAX (INT64_C(3600) * 1000)
+#define POLICY_AGE_MS      (INT64_C(26) * 3600 * 1000)
+#define MANIFEST_IN(dir)   "%s/manifest.json", (dir)
 
 /* ---- backup ---- */
 
@@ -285,6 +287,12 @@ static bool find_backup(const char *path,
     return *ret_backup != NULL;
 }
 
+/* Old messages are not sent out of a backup; those of the last hour rather twice than never. */
+static bool settle(void *ctx, struct kv_store *kv, struct err *err) {
+    int64_t now_ms = clock_wall_ms(clock_system());
+    return notify_retire_waiting(kv, now_ms - MESSAGE_AGE_MS_MAX, now_ms, ctx, err);
+}
+
 static void print_restore(const struct tsdb_restore_result *result, const char *into) {
     char created[RFC3339_TEXT_MAX];
     char last[RFC3339_TEXT_MAX] = "none";
@@ -308,12 +316,15 @@ static bool run_restore(const struct restore_args *args, const char *backup, str
     CLEANUP(mem_freep) char *into = mem_strndup(args->into.ptr, args->into.len);
     CLEANUP(mem_freep) char *ship_dir = mem_strndup(args->ship_dir.ptr, args->ship_dir.len);
     CLEANUP(mem_freep) char *found = NULL;
+    size_t retired_count = 0;
     struct tsdb_restore_options options = {
         .fd = -1,
         .into = into,
         .is_forced = args->is_forced,
         .ship_dir = args->ship_dir.len > 0 ? ship_dir : NULL,
         .until_ms = args->until_ms,
+        .settle = settle,
+        .settle_ctx = &retired_count,
     };
     if (!find_backup(backup, &options, &found, err)) {
         return false;
@@ -325,6 +336,12 @@ static bool run_restore(const struct restore_args *args, const char *backup, str
     }
     if (ok) {
         print_restore(&result, into);
+        if (retired_count > 0) {
+            fprintf(stderr,
+                    "%zu messages waiting in its outbox were too old to be sent: they are dead "
+                    "letters now\n",
+                    retired_count);
+        }
     }
     return ok;
 }

@@ -150,6 +150,17 @@ void notify_reload(struct notify *notify, struct notify_config *config);
  */
 int64_t notify_tick(struct notify *notify, int64_t now_ms);
 
+/*
+ * For a store that was restored from a backup, before a notifier runs on it: messages that wait in
+ * the outbox and were made before created_before_ms become dead letters. Their groups know them as
+ * told; alerts that still fire are told again after repeat_interval. Waits for the disk.
+ */
+WARN_UNUSED bool notify_retire_waiting(struct kv_store *kv,
+                                       int64_t created_before_ms,
+                                       int64_t now_ms,
+                                       size_t *ret_count,
+                                       struct err *err);
+
 /* ---- looking inside ---- */
 
 struct notify_receiver_view {

@@ -354,8 +354,10 @@ static bool try_open(struct restore *restore, struct err *err) {
     if (!tsdb_open(&options, &db, err)) {
         return err_wrap(err, "the restored directory does not open");
     }
+    const struct tsdb_restore_options *wanted = restore->options;
+    bool ok = wanted->settle == NULL || wanted->settle(wanted->settle_ctx, tsdb_kv(db), err);
     tsdb_close(db);
-    return true;
+    return ok;
 }
 
 /* ---- the whole ---- */

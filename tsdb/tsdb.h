@@ -362,8 +362,8 @@ struct tsdb_cardinality {
     uint64_t left_total;
     struct tsdb_count_list series_by_metric;
     struct tsdb_count_list values_by_label;
-    struct tsdb_count_list bytes_by_label; /* of values, once per series */
-    struct tsdb_count_list series_by_pair; /* "name=value" */
+    struct tsdb_count_list bytes_by_label;    /* of values, once per series */
+    struct tsdb_count_list series_by_pair;    /* "name=value" */
     struct tsdb_count_list created_by_metric; /* since the start, of the first 10,000 metrics */
 };
 
@@ -447,10 +447,13 @@ WARN_UNUSED bool tsdb_backup_mark_verified(const char *path, int64_t now_ms, str
 struct tsdb_restore_options {
     const char *backup; /* backup directory; NULL = a tar stream from fd */
     int fd;
-    const char *into;          /* becomes a data directory: must be absent or empty */
-    bool is_forced;            /* what is at `into` is moved aside to "<into>.before-<ms>" */
-    const char *ship_dir;      /* shipped journal to add; NULL = none */
-    int64_t until_ms;          /* … of commits up to here, inclusive; INT64_MAX = all */
+    const char *into;     /* becomes a data directory: must be absent or empty */
+    bool is_forced;       /* what is at `into` is moved aside to "<into>.before-<ms>" */
+    const char *ship_dir; /* shipped journal to add; NULL = none */
+    int64_t until_ms;     /* … of commits up to here, inclusive; INT64_MAX = all */
+    /* Change the tables before the directory is handed over; NULL = not. */
+    bool (*settle)(void *ctx, struct kv_store *kv, struct err *err);
+    void *settle_ctx;
     const struct clock *clock; /* NULL = clock_system() */
 };
 

@@ -317,11 +317,48 @@ static void test_damaged_row(void **state) {
     sim_finish(sim);
 }
 
+/* Out of a backup: what waited is told as dead letters, what is young enough is sent. */
+static void test_restored_outbox(void **state) {
+    static const struct {
+        int64_t age_max_ms;
+        bool is_sent;
+    } cases[] = { { 10 * MINUTE, false }, { 2 * HOUR, true } };
+
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct story story = { .down = "http://hook.example/" };
+        sim_init(&story.sim, config);
+        struct sim *sim = &story.sim;
+        sim->reply = reply;
+        sim->reply_ctx = &story;
+        sim_fire(sim, "alertname=X,id=A");
+        sim_run(sim, MINUTE);
+        sim->now_ms += HOUR;
+        story.down = NULL;
+        sim_forget(sim);
+        size_t count = 0;
+        struct err err = ERR_INIT;
+        assert_true(notify_retire_waiting(&sim->store, sim->now_ms - cases[i].age_max_ms,
+                                          sim->now_ms, &count, &err));
+        assert_int_equal(count, cases[i].is_sent ? 0 : 1);
+        sim_restart(sim);
+        struct notify_status status;
+        struct arena arena;
+        arena_init(&arena, SIZE_MAX);
+        notify_status_get(sim->notify, &arena, &status);
+        assert_int_equal(status.queued_count, cases[i].is_sent ? 1 : 0);
+        assert_int_equal(status.dead_count, cases[i].is_sent ? 0 : 1);
+        arena_finish(&arena);
+        sim_run(sim, 1);
+        assert_true(!cases[i].is_sent || sim->sent_count > 0);
+        sim_finish(sim);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_crash),   cmocka_unit_test(test_restart_everywhere),
         cmocka_unit_test(test_receiver_down), cmocka_unit_test(test_commits_fail),
-        cmocka_unit_test(test_damaged_row),
+        cmocka_unit_test(test_damaged_row),   cmocka_unit_test(test_restored_outbox),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

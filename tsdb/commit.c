@@ -311,7 +311,7 @@ static void publish(struct group *group, uint64_t lsn) {
         db->visible_lsn = lsn;
         metric_add(db->metrics.samples_late, (double)group->late_count);
     }
-    if (group->late_count > 0 && db->side.bytes > SIDE_BYTES_SOFT) {
+    if (group->late_count > 0 && db->side.bytes > db->side.bytes_enough) {
         store_thread_wake(db);
     }
     for (size_t i = 0; i < group->batch_count; i++) {

@@ -469,6 +469,9 @@ static bool seal_side(struct slice *slice, struct err *err) {
         ok = seal_slice(slice, err);
     }
     mem_free(entries);
+    /* What an open querier holds back is not worth waking for again and again. */
+    uint64_t left = 2 * slice->db->side.bytes;
+    slice->db->side.bytes_enough = left > SIDE_BYTES_SOFT ? left : SIDE_BYTES_SOFT;
     side_forget_sealed(&slice->db->side, &slice->db->head);
     return ok;
 }

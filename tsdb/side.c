@@ -8,7 +8,7 @@
 #define BLOCK_CAP_FIRST 4
 
 void side_init(struct side *side, int64_t block_ms) {
-    *side = (struct side){ .block_ms = block_ms };
+    *side = (struct side){ .block_ms = block_ms, .bytes_enough = SIDE_BYTES_SOFT };
     for (size_t i = 0; i < SIDE_STRIPE_COUNT; i++) {
         pthread_mutex_init(&side->stripes[i].lock, NULL);
         u64map_init(&side->stripes[i].numbers);
@@ -41,7 +41,7 @@ static void free_block(struct side *side, struct side_block *block) {
 
 static void free_series(struct side *side, struct side_series *series) {
     for (uint32_t i = 0; i < series->block_count; i++) {
-        free_block(side, series->blocks[i]);
+        free_block(side, series->blocks[i].block);
     }
     side->bytes -= sizeof(*series) + series->block_cap * sizeof(series->blocks[0]);
     side->series_count--;
@@ -81,7 +81,7 @@ static uint32_t block_place(const struct side_series *series, int64_t t_ms) {
     uint32_t high = series->block_count;
     while (low < high) {
         uint32_t middle = (low + high) / 2;
-        if (series->blocks[middle]->samples[0].t_ms <= t_ms) {
+        if (series->blocks[middle].t_first_ms <= t_ms) {
             low = middle + 1;
         } else {
             high = middle;
@@ -117,7 +117,7 @@ static struct cursor seek(const struct side_series *series, int64_t t_ms) {
     struct cursor cursor = { .series = series };
     if (series != NULL && series->block_count > 0) {
         cursor.block = block_place(series, t_ms);
-        cursor.at = sample_place(series->blocks[cursor.block], t_ms);
+        cursor.at = sample_place(series->blocks[cursor.block].block, t_ms);
     }
     return cursor;
 }
@@ -128,14 +128,15 @@ static const struct side_sample *next(struct cursor *cursor, int64_t t_max_ms) {
     if (series == NULL) {
         return NULL;
     }
-    if (cursor->block < series->block_count && cursor->at == series->blocks[cursor->block]->count) {
+    if (cursor->block < series->block_count &&
+        cursor->at == series->blocks[cursor->block].block->count) {
         cursor->block++;
         cursor->at = 0;
     }
     if (cursor->block == series->block_count) {
         return NULL;
     }
-    const struct side_sample *sample = &series->blocks[cursor->block]->samples[cursor->at];
+    const struct side_sample *sample = &series->blocks[cursor->block].block->samples[cursor->at];
     if (sample->t_ms > t_max_ms) {
         return NULL;
     }
@@ -177,14 +178,14 @@ static struct side_series *make_series(struct side *side,
 static void insert_block(struct side *side,
                          struct side_series *series,
                          uint32_t at,
-                         struct side_block *block) {
+                         struct side_place place) {
     size_t cap = series->block_cap;
     series->blocks = vec_grow(series->blocks, &series->block_cap, (size_t)series->block_count + 1,
                               sizeof(series->blocks[0]));
     side->bytes += (series->block_cap - cap) * sizeof(series->blocks[0]);
     memmove(&series->blocks[at + 1], &series->blocks[at],
             (series->block_count - at) * sizeof(series->blocks[0]));
-    series->blocks[at] = block;
+    series->blocks[at] = place;
     series->block_count++;
 }
 
@@ -198,7 +199,7 @@ static void note_lsns(struct side_block *block) {
 
 /* The newer half of a full block becomes the block after it. */
 static void split_block(struct side *side, struct side_series *series, uint32_t number) {
-    struct side_block *block = series->blocks[number];
+    struct side_block *block = series->blocks[number].block;
     struct side_block *newer = resize_block(side, NULL, SIDE_BLOCK_MAX);
     uint32_t kept = block->count / 2;
     newer->count = block->count - kept;
@@ -206,32 +207,41 @@ static void split_block(struct side *side, struct side_series *series, uint32_t 
     block->count = kept;
     note_lsns(block);
     note_lsns(newer);
-    insert_block(side, series, number + 1, newer);
+    insert_block(side, series, number + 1,
+                 (struct side_place){ .t_first_ms = newer->samples[0].t_ms, .block = newer });
 }
 
-/* The block for a sample of this time, with room for it. */
-static struct side_block *room_for(struct side *side, struct side_series *series, int64_t t_ms) {
+static uint32_t insert_empty(struct side *side,
+                             struct side_series *series,
+                             uint32_t at,
+                             uint32_t cap,
+                             int64_t t_ms) {
+    struct side_place place = { .t_first_ms = t_ms, .block = resize_block(side, NULL, cap) };
+    insert_block(side, series, at, place);
+    return at;
+}
+
+/* The number of the block for a sample of this time, with room for it. */
+static uint32_t room_for(struct side *side, struct side_series *series, int64_t t_ms) {
     if (series->block_count == 0) {
-        insert_block(side, series, 0, resize_block(side, NULL, BLOCK_CAP_FIRST));
-        return series->blocks[0];
+        return insert_empty(side, series, 0, BLOCK_CAP_FIRST, t_ms);
     }
     uint32_t number = block_place(series, t_ms);
-    struct side_block *block = series->blocks[number];
+    struct side_block *block = series->blocks[number].block;
     if (block->count < block->cap) {
-        return block;
+        return number;
     }
     if (block->cap < SIDE_BLOCK_MAX) {
-        series->blocks[number] = resize_block(side, block, block->cap * 2);
-        return series->blocks[number];
+        series->blocks[number].block = resize_block(side, block, block->cap * 2);
+        return number;
     }
     bool is_newest =
         number + 1 == series->block_count && t_ms > block->samples[block->count - 1].t_ms;
     if (is_newest) {
-        insert_block(side, series, number + 1, resize_block(side, NULL, SIDE_BLOCK_MAX));
-        return series->blocks[number + 1];
+        return insert_empty(side, series, number + 1, SIDE_BLOCK_MAX, t_ms);
     }
     split_block(side, series, number);
-    return series->blocks[block_place(series, t_ms)];
+    return block_place(series, t_ms);
 }
 
 void side_add(struct side *side, uint32_t handle, struct sample sample, uint64_t lsn) {
@@ -240,7 +250,9 @@ void side_add(struct side *side, uint32_t handle, struct sample sample, uint64_t
     if (series == NULL) {
         series = make_series(side, stripe, handle);
     }
-    struct side_block *block = room_for(side, series, sample.t_ms);
+    uint32_t number = room_for(side, series, sample.t_ms);
+    struct side_place *place = &series->blocks[number];
+    struct side_block *block = place->block;
     uint32_t at = sample_place(block, sample.t_ms);
     if (at == block->count || block->samples[at].t_ms != sample.t_ms) {
         memmove(&block->samples[at + 1], &block->samples[at],
@@ -252,6 +264,7 @@ void side_add(struct side *side, uint32_t handle, struct sample sample, uint64_t
         };
         block->count++;
         block->lsn_first = lsn < block->lsn_first ? lsn : block->lsn_first;
+        place->t_first_ms = block->samples[0].t_ms;
         side->sample_count++;
     }
     pthread_mutex_unlock(&stripe->lock);
@@ -327,7 +340,7 @@ uint64_t side_lsn_oldest(struct side *side) {
         for (size_t s = 0; s < stripe->count; s++) {
             const struct side_series *series = stripe->series[s];
             for (uint32_t b = 0; b < series->block_count; b++) {
-                uint64_t lsn = series->blocks[b]->lsn_first;
+                uint64_t lsn = series->blocks[b].block->lsn_first;
                 oldest = lsn < oldest ? lsn : oldest;
             }
         }
@@ -462,12 +475,13 @@ static void thin_series(struct side *side, struct side_series *series, const str
     uint32_t at = block_place(series, gone->t_min_ms);
     uint32_t kept = at;
     for (; at < series->block_count; at++) {
-        struct side_block *block = series->blocks[at];
-        if (block->samples[0].t_ms <= gone->t_max_ms) {
+        struct side_block *block = series->blocks[at].block;
+        if (series->blocks[at].t_first_ms <= gone->t_max_ms) {
             thin_block(side, series, block, gone);
         }
         if (block->count > 0) {
-            series->blocks[kept++] = block;
+            series->blocks[kept++] =
+                (struct side_place){ .t_first_ms = block->samples[0].t_ms, .block = block };
         } else {
             free_block(side, block);
         }

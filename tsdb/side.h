@@ -43,12 +43,17 @@ struct side_block {
     struct side_sample samples[]; /* ascending in time */
 };
 
+struct side_place {
+    int64_t t_first_ms; /* of the block; here for the search */
+    struct side_block *block;
+};
+
 struct side_series {
     uint32_t handle;
     uint32_t block_count;
     size_t block_cap;
-    struct side_block **blocks; /* ascending in time, not overlapping */
-    int64_t t_sealed_ms;        /* newest sample sealed from here */
+    struct side_place *blocks; /* ascending in time, not overlapping */
+    int64_t t_sealed_ms;       /* newest sample sealed from here */
 };
 
 struct side_stripe {
@@ -64,6 +69,7 @@ struct side {
     _Atomic uint64_t series_count; /* 0: nothing to look for */
     _Atomic uint64_t sample_count;
     _Atomic uint64_t bytes;
+    _Atomic uint64_t bytes_enough; /* above: wake the store thread; it may find nothing to seal */
     struct side_stripe stripes[SIDE_STRIPE_COUNT];
 };
 

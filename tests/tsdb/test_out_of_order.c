@@ -627,7 +627,7 @@ static void window_changes(void **state) {
     assert_int_equal(put_sample(f, ref, INT64_MAX - 1, 2), TSDB_CONFLICT);
 }
 
-/* The oldest window of the retention goes; what is older than it is refused, whatever is allowed. */
+/* The oldest window of the retention goes; what is older than it is refused, whatever is allowed */
 static void retention_wins(void **state) {
     struct fixture *f = *state;
     fixture_close(f);

@@ -4,7 +4,7 @@
 BUILD ?= build
 PORT ?= 9090
 
-.PHONY: all build run test unit demo bench asan tsan fuzz crash fmt tidy clean deps
+.PHONY: all build run test unit demo bench asan tsan fuzz crash soak fmt tidy clean deps
 
 all: build
 
@@ -51,6 +51,10 @@ fuzz:
 # The crash campaigns, much longer than in the tests; CRASH_SEED moves on to other seeds.
 crash: build
 	@scripts/crash.sh $(BUILD)
+
+# Ten minutes of everything at once under each sanitizer.
+soak:
+	@scripts/soak.sh
 
 fmt:
 	@git ls-files '*.c' '*.h' | xargs clang-format -i

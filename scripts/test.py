@@ -1,10 +1,10 @@
 """Run the whole suite and end with one line: N passed, N failed (, N skipped).
 
 Stages, in order; each is a build directory of its own (build, build-clang, build-asan, build-tsan):
-  gcc    warnings are errors; every meson suite: unit, promql, fuzz corpora, tidy
+  gcc    warnings are errors; every meson suite: unit, promql, fuzz corpora, tidy, crash, soak
   clang  warnings are errors; compile everything; unit, promql, fuzz corpora
-  asan   AddressSanitizer and UndefinedBehaviorSanitizer; unit, promql, fuzz corpora
-  tsan   ThreadSanitizer; the unit suite
+  asan   AddressSanitizer and UndefinedBehaviorSanitizer; unit, promql, fuzz corpora, soak
+  tsan   ThreadSanitizer; unit, soak
   e2e    pytest over the gcc binary with real peers and clients
 
   python3 scripts/test.py [--only STAGE]...
@@ -28,13 +28,13 @@ STAGES = {
         "dir": "build-asan",
         "cc": "gcc",
         "options": ["-Db_sanitize=address,undefined", "-Dbuildtype=debugoptimized"],
-        "suites": ["unit", "promql", "fuzz"],
+        "suites": ["unit", "promql", "fuzz", "soak"],
     },
     "tsan": {
         "dir": "build-tsan",
         "cc": "gcc",
         "options": ["-Db_sanitize=thread", "-Dbuildtype=debugoptimized"],
-        "suites": ["unit"],
+        "suites": ["unit", "soak"],
     },
 }
 

@@ -136,7 +136,7 @@ static void write_error_latches(void **state) {
     write_errno = 0;
     assert_false(tsdb_health(f->db, &err));
     assert_string_equal(read_name(f, "a"), "");
-    /* LMDB gives the environment up when its head page cannot be written; the tables are read on. */
+    /* LMDB gives the environment up when its head page cannot be written; tables are read on. */
     err = (struct err)ERR_INIT;
     struct buf value;
     buf_init(&value, 100);

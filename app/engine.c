@@ -323,6 +323,7 @@ static bool create_store(struct engine *engine, const struct config *config, str
         .future_ms_max = 10 * 60 * 1000,
         .out_of_order_ms = out_of_order_of(config),
         .series_max = (uint64_t)options->series_max,
+        .series_per_metric_max = (uint64_t)options->series_per_metric_max,
         .space_reserve_bytes = options->storage_reserve_bytes,
         .ship_dir = options->ship_dir,
         .on_damage = log_damage,

@@ -33,6 +33,8 @@ const struct option_spec option_specs[] = {
       "moment." },
     { "storage.series-max", OPTION_I64, AT(series_max), "N", "10000000", NULL,
       "Active series beyond which new ones are refused with 429." },
+    { "storage.series-per-metric-max", OPTION_I64, AT(series_per_metric_max), "N", "0", NULL,
+      "The same for the series of one metric name; 0 is no limit." },
     { "backup.dir", OPTION_STRING, AT(backup_dir), "DIR", NULL, NULL,
       "Directory for scheduled backups, each verified; default none are made." },
     { "backup.interval", OPTION_DURATION, AT(backup_interval_ms), "DURATION", "1d", NULL,

@@ -26,6 +26,7 @@ struct options {
     int64_t backup_interval_ms;
     int64_t backup_keep_ms;
     int64_t series_max;
+    int64_t series_per_metric_max; /* 0 = none */
 
     char *listen_address;
     char *external_url;

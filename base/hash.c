@@ -22,6 +22,16 @@ uint64_t hash_bytes_seeded(struct str bytes, uint64_t seed) {
     return XXH3_64bits_withSeed(bytes.ptr, bytes.len, seed);
 }
 
+void hash_bytes_keyed(struct str bytes,
+                      const uint8_t secret[HASH_SECRET_BYTES],
+                      uint64_t *ret_low,
+                      uint64_t *ret_high) {
+    static_assert(HASH_SECRET_BYTES >= XXH3_SECRET_SIZE_MIN, "enough for the hash");
+    XXH128_hash_t hash = XXH3_128bits_withSecret(bytes.ptr, bytes.len, secret, HASH_SECRET_BYTES);
+    *ret_low = hash.low64;
+    *ret_high = hash.high64;
+}
+
 /* CRC-32C of one byte, reflected polynomial 0x82f63b78. */
 static const uint32_t crc32c_table[256] = {
     0x00000000, 0xf26b8303, 0xe13b70f7, 0x1350f3f4, 0xc79a971f, 0x35f1141c, 0x26a1e7e8, 0xd4ca64eb,

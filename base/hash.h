@@ -5,6 +5,12 @@
 
 uint64_t hash_bytes(struct str bytes); /* XXH3-64, unseeded: stable on disk */
 uint64_t hash_bytes_seeded(struct str bytes, uint64_t seed);
+/* XXH3-128 keyed with random bytes: nobody without them can make two inputs meet. */
+#define HASH_SECRET_BYTES 192
+void hash_bytes_keyed(struct str bytes,
+                      const uint8_t secret[HASH_SECRET_BYTES],
+                      uint64_t *ret_low,
+                      uint64_t *ret_high);
 uint32_t hash_crc32c(uint32_t crc, const void *bytes, size_t len); /* start with 0 */
 /* The same without help from the CPU: what hash_crc32c() falls back to. */
 uint32_t hash_crc32c_portable(uint32_t crc, const void *bytes, size_t len);

@@ -4,8 +4,8 @@
  * Per class: bytes per sample of the head's tokens at 120, of P3 at 120 and 480 samples a chunk,
  * and of P3 in groups at 480 (payloads: tokens have times in their bytes, P3's exact times take one
  * byte a chunk, groups share one column, not counted; buckets lean on the bucket before), and ns
- * per sample to encode and decode. Below, the weighted mix; then time columns alone. Every chunk is
- * decoded and compared bit by bit.
+ * per sample to encode and decode. Below, the weighted mix; then time columns alone. Every chunk
+ * is decoded and compared bit by bit.
  */
 #include <math.h>
 #include <stdio.h>

@@ -56,15 +56,17 @@ static void describe(struct delivery *delivery, const struct delivery_run *run, 
 }
 
 static bool series_resolve(struct delivery *delivery,
-                           const struct write_series *series,
+                           const struct write_request *request,
+                           size_t number,
                            series_ref_t *ret) {
-    if (series->is_known) {
-        *ret = series->ref;
+    const struct write_series *series = &request->series[number];
+    *ret = request->refs[number];
+    if (*ret != 0) {
         return true;
     }
     struct tsdb *db = delivery->ingest->db;
     /* The same series may stand in the body twice. */
-    if (series->has_alias && tsdb_alias_get(db, series->alias, ret)) {
+    if (series->has_alias && tsdb_alias_get(db, request->aliases[number], ret)) {
         return true;
     }
     arena_reset(&delivery->arena);
@@ -83,14 +85,15 @@ static bool series_resolve(struct delivery *delivery,
         return false;
     }
     if (series->has_alias) {
-        tsdb_alias_put(db, series->alias, *ret);
+        tsdb_alias_put(db, request->aliases[number], *ret);
     }
     return true;
 }
 
 static void series_append(struct delivery *delivery,
                           const struct write_request *request,
-                          const struct write_series *series) {
+                          size_t number) {
+    const struct write_series *series = &request->series[number];
     struct counters *counters = &delivery->ingest->counters;
     counters_refuse(counters, delivery->door, REFUSAL_EXEMPLAR, series->exemplar_count);
     if (series->histogram_count > 0) {
@@ -99,7 +102,7 @@ static void series_append(struct delivery *delivery,
                        "native histograms are not taken");
     }
     series_ref_t ref;
-    if (series->sample_count == 0 || !series_resolve(delivery, series, &ref)) {
+    if (series->sample_count == 0 || !series_resolve(delivery, request, number, &ref)) {
         return;
     }
     delivery_run(delivery, 0, series->offset, series->len);
@@ -113,7 +116,7 @@ static void series_append(struct delivery *delivery,
 
 static void request_append(struct delivery *delivery, const struct write_request *request) {
     for (size_t i = 0; i < request->series_count; i++) {
-        series_append(delivery, request, &request->series[i]);
+        series_append(delivery, request, i);
     }
     for (size_t i = 0; i < request->metadata_count; i++) {
         struct str family;

@@ -30,6 +30,8 @@ enum {
 
 void write_request_finish(struct write_request *request) {
     mem_free(request->series);
+    mem_free(request->aliases);
+    mem_free(request->refs);
     mem_free(request->samples);
     mem_free(request->metadata);
     *request = (struct write_request){ 0 };
@@ -317,22 +319,40 @@ static bool series_read(struct decoder *decoder) {
         return false;
     }
     series.sample_count = (uint32_t)out->sample_count - series.sample_first;
+    struct tsdb_alias alias = { 0 };
     if (span.start != NULL) {
         struct str bytes = str_n((const char *)span.start, (size_t)(span.end - span.start));
+        series.labels_offset = (uint32_t)(span.start - decoder->base);
+        series.labels_len = (uint32_t)bytes.len;
         series.has_alias = !span.is_broken;
         if (series.has_alias) {
-            series.alias = tsdb_alias_hash(decoder->db, bytes);
-            series.is_known = tsdb_alias_get(decoder->db, series.alias, &series.ref);
-        }
-        if (!series.is_known && !labels_check(decoder, span.start, span.end)) {
-            return false;
+            alias = tsdb_alias_hash(decoder->db, bytes);
         }
     }
     if (out->series_count == out->series_cap) {
         out->series =
             vec_grow(out->series, &out->series_cap, out->series_count + 1, sizeof(out->series[0]));
+        out->aliases = mem_realloc(out->aliases, out->series_cap * sizeof(out->aliases[0]));
     }
+    out->aliases[out->series_count] = alias;
     out->series[out->series_count++] = series;
+    return true;
+}
+
+/* Which series are known, and a look into the labels of those that are not. */
+static bool series_find(struct decoder *decoder) {
+    struct write_request *out = decoder->out;
+    out->refs = mem_alloc(out->series_count * sizeof(out->refs[0]));
+    tsdb_alias_get_all(decoder->db, out->aliases, out->series_count, out->refs);
+    for (size_t i = 0; i < out->series_count; i++) {
+        const struct write_series *series = &out->series[i];
+        out->refs[i] = series->has_alias ? out->refs[i] : 0;
+        const uint8_t *labels = decoder->base + series->labels_offset;
+        if (out->refs[i] == 0 && series->labels_len > 0 &&
+            !labels_check(decoder, labels, labels + series->labels_len)) {
+            return false;
+        }
+    }
     return true;
 }
 
@@ -387,7 +407,7 @@ bool write_decode(struct str body,
         .db = db,
         .out = ret,
     };
-    if (!request_read(&decoder, elements_max)) {
+    if (!request_read(&decoder, elements_max) || !series_find(&decoder)) {
         return err_set(err, ERR_INVALID, "malformed protobuf in %s at byte %zu of %zu",
                        decoder.bad_what, (size_t)(decoder.bad_pos - base), body.len);
     }

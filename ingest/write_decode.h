@@ -14,14 +14,15 @@ struct write_series {
     uint32_t sample_count;
     uint32_t histogram_count;
     uint32_t exemplar_count;
-    bool has_alias; /* the labels stand together: `alias` is the hash of their bytes */
-    bool is_known;  /* ref is set: the alias was found */
-    struct tsdb_alias alias;
-    series_ref_t ref;
+    uint32_t labels_offset; /* of the labels, and what may stand between them */
+    uint32_t labels_len;
+    bool has_alias; /* the labels stand together */
 };
 
 struct write_request {
     struct write_series *series;
+    struct tsdb_alias *aliases; /* per series with has_alias: hash of the bytes of its labels */
+    series_ref_t *refs;         /* per series; 0: the alias is not known */
     size_t series_count;
     size_t series_cap;
     struct sample *samples;

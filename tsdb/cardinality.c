@@ -167,12 +167,12 @@ static void walk_pairs(const struct index *index, uint32_t from, uint32_t to, st
             continue;
         }
         walk->pair_count++;
-        top_add(&walk->by_pair, pair->count, i);
+        top_add(&walk->by_pair, pair->handles.count, i);
         if (pair->name == metric_name) {
-            top_add(&walk->by_metric, pair->count, i);
+            top_add(&walk->by_metric, pair->handles.count, i);
         }
         walk->name_bytes[index->symbols[pair->name].name] +=
-            (uint64_t)pair->count * index_string(index, pair->value).len;
+            (uint64_t)pair->handles.count * index_string(index, pair->value).len;
     }
 }
 

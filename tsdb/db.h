@@ -2,12 +2,13 @@
  * The inside of struct tsdb, shared by the files of this folder.
  *
  * Threads: callers · committer (journal writer, appends to the head) · store thread (store
- * writer, frees head memory). Locks, outermost first: maintain → apply → series → shard →
- * index_lock → stripe; leaves (nothing is taken while they are held): queue, queriers, metadata,
- * aliases, creations, health, damage, env gates, the side's stripes (side.h).
+ * writer, frees head memory). Locks, outermost first: maintain → apply → series → shard or alias
+ * shards → index_lock → stripe; leaves (nothing is taken while they are held): queue, queriers,
+ * metadata, creations, health, damage, env gates, the side's stripes (side.h).
  */
 #pragma once
 
+#include "base/hash.h"
 #include "base/map.h"
 #include "tsdb/damage.h"
 #include "tsdb/env.h"
@@ -122,20 +123,21 @@ void creations_note(struct creations *creations, struct labels labels);
 /* ---- alias.c ---- */
 
 struct alias_entry {
-    struct tsdb_alias alias; /* both 0: free */
-    series_ref_t ref;
+    uint64_t low;
+    uint32_t high;   /* low half of alias.high */
+    uint32_t handle; /* 0: free */
 };
 
 struct alias_shard {
     pthread_rwlock_t lock;
     struct alias_entry *entries;
-    size_t slot_count;
-    size_t count;
+    uint32_t slot_count;
+    uint32_t count;
 };
 
 void alias_init(struct tsdb *db);
 void alias_finish(struct tsdb *db);
-/* Forget aliases of series that left. The caller holds apply. */
+/* Forget aliases of series that left. On the store thread, before their structs are freed. */
 void alias_sweep(struct tsdb *db);
 
 /* ---- metrics.c ---- */
@@ -151,7 +153,8 @@ struct tsdb_metrics {
     struct metric *throttled;
     struct metric *series;
     struct metric *series_created;
-    struct metric *series_refused;
+    struct metric *series_refused;        /* at the limit of all series */
+    struct metric *series_metric_refused; /* … of one metric */
     struct metric *series_evicted;
     struct metric *chunks_open;
     struct metric *chunks_closed;
@@ -186,6 +189,7 @@ struct tsdb {
     _Atomic int64_t out_of_order_ms; /* 0 = none; TSDB_OUT_OF_ORDER_ANY */
     uint64_t space_reserve_bytes;
     uint64_t pending_bytes_max;
+    uint64_t series_per_metric_max; /* 0 = none */
     bool is_read_only;
     int lock_fd;
 
@@ -198,7 +202,7 @@ struct tsdb {
     struct metadata_table metadata;
     struct creations creations;
     struct alias_shard aliases[ALIAS_SHARD_COUNT];
-    uint64_t alias_seed[2];
+    uint8_t alias_secret[HASH_SECRET_BYTES];
     struct kv_store kv;
     struct tsdb_metrics metrics;
     struct damage damage;

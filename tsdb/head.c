@@ -12,6 +12,8 @@
 /* Slots in use at most, and how the table grows, so that it is about three quarters full. */
 #define SHARD_IS_FULL(count, slot_count) (8 * (uint64_t)(count) >= 7 * (uint64_t)(slot_count))
 #define SHARD_GROWN(slot_count)          ((slot_count) + (slot_count) / 4)
+#define SHARD_IS_SPARSE(count, slot_count) \
+    ((slot_count) > 2 * SHARD_SLOTS_MIN && 3 * (uint64_t)(count) < (uint64_t)(slot_count))
 
 void head_init(struct head *head, int64_t block_ms, uint64_t series_max) {
     memset(head, 0, sizeof(*head));
@@ -240,69 +242,82 @@ series_ref_t head_insert(struct head *head, const struct head_newcomer *newcomer
 
 /* ---- leave ---- */
 
-static void lock_all(struct head *head) {
-    for (size_t i = 0; i < HEAD_SHARD_COUNT; i++) {
-        pthread_rwlock_wrlock(&head->shards[i].lock);
+static void remove_slot(struct head_shard *shard, uint32_t tag, uint32_t handle) {
+    uint64_t slot = (uint64_t)tag << 32 | handle;
+    uint32_t hole = first_slot(shard, tag);
+    while (shard->slots[hole] != slot) {
+        hole = next_slot(shard, hole);
+    }
+    /* Those that were pushed behind it move up. */
+    uint32_t count = shard->slot_count;
+    for (uint32_t i = next_slot(shard, hole); shard->slots[i] != 0; i = next_slot(shard, i)) {
+        uint32_t home = first_slot(shard, (uint32_t)(shard->slots[i] >> 32));
+        uint32_t from_home = i >= home ? i - home : i + count - home;
+        uint32_t from_hole = i >= hole ? i - hole : i + count - hole;
+        if (from_home >= from_hole) {
+            shard->slots[hole] = shard->slots[i];
+            hole = i;
+        }
+    }
+    shard->slots[hole] = 0;
+    shard->count--;
+}
+
+/* The labels stay as they are: the caller holds apply, under which alone series leave. */
+static uint64_t hash_of(struct head *head, const struct series *series) {
+    struct label items[LABELS_COUNT_MAX];
+    struct labels labels = { .items = items };
+    pthread_rwlock_rdlock(&head->index_lock);
+    labels.count = index_labels(&head->index, series->labels, items);
+    uint64_t hash = head_hash(head, labels);
+    pthread_rwlock_unlock(&head->index_lock);
+    return hash;
+}
+
+bool head_evict(struct head *head,
+                uint32_t handle,
+                bool (*may_leave)(void *ctx, struct series *series, uint32_t handle),
+                void *ctx) {
+    struct series *series = head_at(head, handle);
+    if (series == NULL) {
+        return false;
+    }
+    uint64_t hash = hash_of(head, series);
+    struct head_shard *shard = shard_of(head, hash);
+    struct head_stripe *stripe = head_stripe(head, handle);
+    pthread_rwlock_wrlock(&shard->lock);
+    pthread_rwlock_wrlock(&head->index_lock);
+    pthread_mutex_lock(&stripe->lock);
+    bool leaves = may_leave(ctx, series, handle);
+    if (leaves) {
+        assert(series->chunks == 0 && series->history == 0);
+        remove_slot(shard, (uint32_t)(hash >> 32), handle);
+        if (SHARD_IS_SPARSE(shard->count, shard->slot_count)) {
+            rebuild_shard(head, shard, shard->slot_count / 2);
+        }
+        index_remove(&head->index, handle, series->labels);
+        memset(series, 0, sizeof(*series));
+        head->series_count--;
+    }
+    pthread_mutex_unlock(&stripe->lock);
+    pthread_rwlock_unlock(&head->index_lock);
+    pthread_rwlock_unlock(&shard->lock);
+    return leaves;
+}
+
+void head_free_page(struct head *head, uint32_t number) {
+    if (number >= head->handle_end >> HEAD_PAGE_SHIFT || head->pages[number] == NULL) {
+        return; /* it can get more, or is gone */
     }
     pthread_rwlock_wrlock(&head->index_lock);
-    for (size_t i = 0; i < HEAD_STRIPE_COUNT; i++) {
-        pthread_mutex_lock(&head->stripes[i].lock);
+    struct series *page = head->pages[number];
+    bool is_empty = page != NULL;
+    for (size_t i = 0; is_empty && i < HEAD_PAGE_SERIES; i++) {
+        is_empty = page[i].id == 0;
     }
-}
-
-static void unlock_all(struct head *head) {
-    for (size_t i = HEAD_STRIPE_COUNT; i > 0; i--) {
-        pthread_mutex_unlock(&head->stripes[i - 1].lock);
+    if (is_empty) {
+        head->pages[number] = NULL;
+        mem_free(page);
     }
     pthread_rwlock_unlock(&head->index_lock);
-    for (size_t i = HEAD_SHARD_COUNT; i > 0; i--) {
-        pthread_rwlock_unlock(&head->shards[i - 1].lock);
-    }
-}
-
-static bool is_dead(void *ctx, uint32_t handle) {
-    return head_at(ctx, handle) == NULL;
-}
-
-/* Give back pages that can get no more series and have none left. */
-static void free_empty_pages(struct head *head) {
-    for (uint32_t i = 0; i < head->handle_end >> HEAD_PAGE_SHIFT; i++) {
-        struct series *page = head->pages[i];
-        bool is_empty = page != NULL;
-        for (size_t s = 0; is_empty && s < HEAD_PAGE_SERIES; s++) {
-            is_empty = page[s].id == 0;
-        }
-        if (is_empty) {
-            head->pages[i] = NULL;
-            mem_free(page);
-        }
-    }
-}
-
-size_t head_evict(struct head *head,
-                  bool (*may_leave)(void *ctx, struct series *series, uint32_t handle),
-                  void *ctx,
-                  uint64_t epoch) {
-    size_t count = 0;
-    lock_all(head);
-    for (uint32_t handle = 1; handle < head->handle_end; handle++) {
-        struct series *series = head_at(head, handle);
-        if (series == NULL || !may_leave(ctx, series, handle)) {
-            continue;
-        }
-        assert(series->chunks == 0 && series->history == 0);
-        index_free_labels(&head->index, series->labels);
-        memset(series, 0, sizeof(*series));
-        count++;
-    }
-    if (count > 0) {
-        head->series_count -= count;
-        index_sweep(&head->index, is_dead, head, epoch);
-        for (size_t i = 0; i < HEAD_SHARD_COUNT; i++) {
-            rebuild_shard(head, &head->shards[i], head->shards[i].slot_count);
-        }
-        free_empty_pages(head);
-    }
-    unlock_all(head);
-    return count;
 }

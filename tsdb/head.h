@@ -176,13 +176,16 @@ static inline int64_t head_window(const struct head *head, int64_t t_ms) {
 }
 
 /*
- * Remove every series for which may_leave() says so (called with all locks of the head held; must
- * not call back). Strings are retired under `epoch`. The caller holds apply. Returns the count.
+ * Take a series out if may_leave() says so (called with the series' locks held; must not call
+ * back). The caller holds apply. Its pairs stay until index_drop_pairs().
  */
-size_t head_evict(struct head *head,
-                  bool (*may_leave)(void *ctx, struct series *series, uint32_t handle),
-                  void *ctx,
-                  uint64_t epoch);
+bool head_evict(struct head *head,
+                uint32_t handle,
+                bool (*may_leave)(void *ctx, struct series *series, uint32_t handle),
+                void *ctx);
+/* Give back a page of structs if it can get no more series and has none left. The caller holds
+ * apply. */
+void head_free_page(struct head *head, uint32_t number);
 
 /* ---- samples: accepting (accept.c) ---- */
 

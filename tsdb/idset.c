@@ -15,13 +15,6 @@ void idset_add(struct idset *set, uint64_t id) {
     set->ids[set->count++] = id;
 }
 
-void idset_add_u32(struct idset *set, const uint32_t *ids, size_t count) {
-    set->ids = vec_grow(set->ids, &set->cap, set->count + count, sizeof(set->ids[0]));
-    for (size_t i = 0; i < count; i++) {
-        set->ids[set->count++] = ids[i];
-    }
-}
-
 static int compare_ids(const void *a, const void *b) {
     uint64_t x = *(const uint64_t *)a;
     uint64_t y = *(const uint64_t *)b;

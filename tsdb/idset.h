@@ -18,7 +18,6 @@ struct idset {
 
 void idset_finish(struct idset *set); /* also fine on a zeroed set */
 void idset_add(struct idset *set, uint64_t id);
-void idset_add_u32(struct idset *set, const uint32_t *ids, size_t count);
 void idset_normalize(struct idset *set); /* sort, drop duplicates; cheap when already sorted */
 
 /* Both normalized; the result is in `set`. */

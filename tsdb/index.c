@@ -7,7 +7,8 @@
 #include "base/mem.h"
 #include "tsdb/bytes.h"
 
-#define TABLE_MIN 256
+#define TABLE_MIN      256
+#define DROP_LOOKS_MAX 1024 /* pairs looked at in one slice of index_drop_pairs() */
 
 static_assert(LABEL_VALUE_BYTES_MAX + 2 <= SLAB_BYTES_MAX, "a symbol fits a slab block");
 
@@ -60,6 +61,36 @@ static void rebuild_pair_table(struct index *index, uint32_t slot_count) {
             table_insert(&index->pair_table, pair_hash(index, pair->name, pair->value), i);
         }
     }
+}
+
+static uint32_t symbol_home(const struct index *index, uint32_t number) {
+    return (uint32_t)symbol_hash(index, index_string(index, number));
+}
+
+static uint32_t pair_home(const struct index *index, uint32_t number) {
+    const struct index_pair *pair = &index->pairs[number];
+    return (uint32_t)pair_hash(index, pair->name, pair->value);
+}
+
+/* Take a number out of its table: those that were pushed behind it move up. */
+static void table_remove(const struct index *index,
+                         struct index_table *table,
+                         uint32_t (*home)(const struct index *index, uint32_t number),
+                         uint32_t number) {
+    uint32_t mask = table->slot_count - 1;
+    uint32_t hole = home(index, number) & mask;
+    while (table->slots[hole] != number) {
+        hole = (hole + 1) & mask;
+    }
+    for (uint32_t i = (hole + 1) & mask; table->slots[i] != 0; i = (i + 1) & mask) {
+        uint32_t distance = (i - home(index, table->slots[i])) & mask;
+        if (distance >= ((i - hole) & mask)) {
+            table->slots[hole] = table->slots[i];
+            hole = i;
+        }
+    }
+    table->slots[hole] = 0;
+    table->used--;
 }
 
 static bool table_is_tight(const struct index_table *table) {
@@ -188,26 +219,6 @@ static uint32_t intern_pair(struct index *index, struct label label) {
     return number;
 }
 
-static void pair_append(struct index_pair *pair, uint32_t handle) {
-    if (pair->count == 0 && pair->cap == 0) {
-        pair->one = handle;
-        pair->count = 1;
-        return;
-    }
-    assert(index_handles(pair)[pair->count - 1] < handle);
-    if (pair->cap == 0) {
-        uint32_t *handles = mem_alloc(4 * sizeof(handles[0]));
-        handles[0] = pair->one;
-        pair->handles = handles;
-        pair->cap = 4;
-    } else if (pair->count == pair->cap) {
-        uint32_t cap = pair->cap + pair->cap / 2;
-        pair->handles = mem_realloc(pair->handles, (size_t)cap * sizeof(pair->handles[0]));
-        pair->cap = cap;
-    }
-    pair->handles[pair->count++] = handle;
-}
-
 /* ---- life ---- */
 
 void index_init(struct index *index, uint64_t seed) {
@@ -231,8 +242,8 @@ void index_init(struct index *index, uint64_t seed) {
 
 void index_finish(struct index *index) {
     for (uint32_t i = 1; i < index->pair_count; i++) {
-        if (index->pairs[i].cap != 0) {
-            mem_free(index->pairs[i].handles);
+        if (index->pairs[i].name != 0) {
+            handles_finish(&index->pairs[i].handles);
         }
     }
     for (uint32_t i = 1; i < index->name_count; i++) {
@@ -290,7 +301,7 @@ uint32_t index_add(struct index *index, uint32_t handle, struct labels labels) {
     *end++ = (uint8_t)labels.count;
     for (size_t i = 0; i < labels.count; i++) {
         uint32_t number = intern_pair(index, labels.items[i]);
-        pair_append(&index->pairs[number], handle);
+        handles_add(&index->pairs[number].handles, handle);
         end = bytes_put_uvarint(end, number);
     }
     size_t len = (size_t)(end - bytes);
@@ -328,9 +339,11 @@ bool index_labels_equal(const struct index *index, uint32_t block, struct labels
     return true;
 }
 
-void index_free_labels(struct index *index, uint32_t block) {
+void index_remove(struct index *index, uint32_t handle, uint32_t block) {
     struct label_walk walk = label_walk(index, block);
-    while (label_next(&walk) != 0) {
+    uint32_t number;
+    while ((number = label_next(&walk)) != 0) {
+        handles_remove(&index->pairs[number].handles, handle);
     }
     const uint8_t *bytes = slab_at(&index->labels, block);
     slab_free(&index->labels, block, (size_t)(walk.next - bytes));
@@ -340,6 +353,7 @@ void index_free_labels(struct index *index, uint32_t block) {
 
 static void retire_symbol(struct index *index, uint32_t number, uint64_t epoch) {
     struct index_symbol *symbol = &index->symbols[number];
+    table_remove(index, &index->symbol_table, symbol_home, number);
     index->retired = vec_grow(index->retired, &index->retired_cap, index->retired_count + 1,
                               sizeof(index->retired[0]));
     index->retired[index->retired_count++] = (struct index_retired){
@@ -366,62 +380,41 @@ static void unref_symbol(struct index *index, uint32_t number, uint64_t epoch) {
     retire_symbol(index, number, epoch);
 }
 
-static void sweep_pair(struct index_pair *pair,
-                       bool (*is_dead)(void *ctx, uint32_t handle),
-                       void *ctx) {
-    uint32_t *handles = pair->cap == 0 ? &pair->one : pair->handles;
-    uint32_t kept = 0;
-    for (uint32_t i = 0; i < pair->count; i++) {
-        if (!is_dead(ctx, handles[i])) {
-            handles[kept++] = handles[i];
-        }
-    }
-    pair->count = kept;
-}
-
 static void drop_pair(struct index *index, uint32_t number, uint64_t epoch) {
     struct index_pair *pair = &index->pairs[number];
-    if (pair->cap != 0) {
-        mem_free(pair->handles);
-    }
     uint32_t name = pair->name;
     uint32_t value = pair->value;
+    table_remove(index, &index->pair_table, pair_home, number);
     *pair = (struct index_pair){ .value = index->pair_free };
     index->pair_free = number;
     unref_symbol(index, value, epoch);
     unref_symbol(index, name, epoch);
 }
 
-static void sweep_names(struct index *index) {
-    for (uint32_t i = 1; i < index->name_count; i++) {
-        struct index_name *name = &index->names[i];
-        size_t kept = 0;
-        for (size_t p = 0; p < name->count; p++) {
-            if (index->pairs[name->pairs[p]].count > 0) {
-                name->pairs[kept++] = name->pairs[p];
+bool index_drop_pairs(struct index *index, uint32_t *name, size_t *left, uint64_t epoch) {
+    for (size_t budget = DROP_LOOKS_MAX; budget > 0; budget--) {
+        if (*left == 0) {
+            (*name)++;
+            if (*name >= index->name_count) {
+                return false;
             }
+            *left = index->names[*name].symbol == 0 ? 0 : index->names[*name].count;
+            continue;
         }
-        name->count = kept;
-    }
-}
-
-void index_sweep(struct index *index,
-                 bool (*is_dead)(void *ctx, uint32_t handle),
-                 void *ctx,
-                 uint64_t epoch) {
-    for (uint32_t i = 1; i < index->pair_count; i++) {
-        if (index->pairs[i].name != 0) {
-            sweep_pair(&index->pairs[i], is_dead, ctx);
+        /* From the end: what takes a dropped pair's place was looked at, or is new. */
+        struct index_name *entry = &index->names[*name];
+        *left = *left < entry->count ? *left : entry->count;
+        if (*left == 0) {
+            continue;
         }
-    }
-    sweep_names(index);
-    for (uint32_t i = 1; i < index->pair_count; i++) {
-        if (index->pairs[i].name != 0 && index->pairs[i].count == 0) {
-            drop_pair(index, i, epoch);
+        uint32_t number = entry->pairs[--*left];
+        if (index->pairs[number].handles.count == 0) {
+            entry->pairs[*left] = entry->pairs[--entry->count];
+            index->generation++;
+            drop_pair(index, number, epoch);
         }
     }
-    rebuild_symbol_table(index, index->symbol_table.slot_count);
-    rebuild_pair_table(index, index->pair_table.slot_count);
+    return true;
 }
 
 void index_release(struct index *index, uint64_t epoch) {

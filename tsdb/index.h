@@ -1,11 +1,11 @@
 /*
- * The index of the head: interned symbols, interned label pairs, one ascending list of series
- * handles per pair, and the values of every label name.
+ * The index of the head: interned symbols, interned label pairs, one set of series handles per
+ * pair, and the values of every label name.
  *
  * Terms  symbol = a label name or value, interned; pair = (name symbol, value symbol), numbered
- *        from 1; posting = a series handle in a pair's list. Handles are added in ascending order
- *        only.
- * Life   a pair lives while its list is not empty, a symbol while a pair uses it. Strings of
+ *        from 1.
+ * Life   a pair lives while its set is not empty (and until index_drop_pairs() comes by), a symbol
+ *        while a pair uses it. Strings of
  *        dropped symbols are kept until index_release() says that nobody can still point at them.
  * Hash   every table is keyed with a per-process seed.
  * Threads: none of its own; head.c guards it with index_lock.
@@ -13,7 +13,7 @@
 #pragma once
 
 #include "model/model.h"
-#include "tsdb/idset.h"
+#include "tsdb/handles.h"
 #include "tsdb/slab.h"
 
 struct index_symbol {
@@ -25,18 +25,12 @@ struct index_symbol {
 struct index_pair {
     uint32_t name;  /* symbol; 0 = free number */
     uint32_t value; /* symbol; also the free list's link */
-    uint32_t count;
-    uint32_t cap; /* 0: the one handle is inline */
-
-    union {
-        uint32_t one;
-        uint32_t *handles;
-    };
+    struct handle_set handles;
 };
 
 struct index_name {
     uint32_t symbol; /* 0 = free number */
-    uint32_t *pairs; /* every pair of the name */
+    uint32_t *pairs; /* every pair of the name; new ones at the end */
     size_t count;
     size_t cap;
 };
@@ -70,6 +64,7 @@ struct index {
     struct index_name *names;
     size_t name_cap;
     uint32_t name_count; /* highest number + 1 */
+    uint32_t generation; /* counts drops: numbers kept from before it changed may be gone */
     struct index_retired *retired;
     size_t retired_count;
     size_t retired_cap;
@@ -78,8 +73,8 @@ struct index {
 void index_init(struct index *index, uint64_t seed);
 void index_finish(struct index *index);
 
-/* Intern the labels and list the handle (larger than any before) under every pair. Returns a label
- * block, a slab handle in index->labels. */
+/* Intern the labels and put the handle into the set of every pair. Returns a label block, a slab
+ * handle in index->labels. */
 uint32_t index_add(struct index *index, uint32_t handle, struct labels labels);
 
 /* True when the block's pairs spell exactly these labels. */
@@ -93,13 +88,13 @@ static inline size_t index_label_count(const struct index *index, uint32_t block
     return *(const uint8_t *)slab_at(&index->labels, block);
 }
 
-/* Drop every handle for which is_dead() is true from every list; then empty pairs and unused
- * symbols. Strings go to the retired list under `epoch`. */
-void index_sweep(struct index *index,
-                 bool (*is_dead)(void *ctx, uint32_t handle),
-                 void *ctx,
-                 uint64_t epoch);
-void index_free_labels(struct index *index, uint32_t block);
+/* Take the handle out of the sets of its pairs and free its label block. */
+void index_remove(struct index *index, uint32_t handle, uint32_t block);
+/*
+ * Drop pairs without handles and symbols nobody uses, a slice at a time: *name and *left start at 0
+ * and say where to go on. Strings go to the retired list under `epoch`. False when all is done.
+ */
+bool index_drop_pairs(struct index *index, uint32_t *name, size_t *left, uint64_t epoch);
 /* Free retired strings with an epoch < `epoch`. */
 void index_release(struct index *index, uint64_t epoch);
 
@@ -109,7 +104,3 @@ uint32_t index_find_pair(const struct index *index, struct str name, struct str 
 const struct index_name *index_find_name(const struct index *index, struct str name);
 
 struct str index_string(const struct index *index, uint32_t symbol);
-
-static inline const uint32_t *index_handles(const struct index_pair *pair) {
-    return pair->cap == 0 ? &pair->one : pair->handles;
-}

@@ -31,10 +31,10 @@ static int compare_strings(const void *a, const void *b) {
 /* Does the pair belong to a series with samples in range that no window index knows? */
 static bool pair_in_range(struct tsdb_querier *querier, const struct index_pair *pair) {
     struct head *head = &querier->db->head;
-    const uint32_t *handles = index_handles(pair);
-    for (uint32_t i = 0; i < pair->count; i++) {
-        struct series *series = head_at(head, handles[i]);
-        if (series != NULL && querier_has_in_range(querier, series, handles[i])) {
+    for (uint32_t handle = handles_next(&pair->handles, 0); handle != UINT32_MAX;
+         handle = handles_next(&pair->handles, handle + 1)) {
+        struct series *series = head_at(head, handle);
+        if (series != NULL && querier_has_in_range(querier, series, handle)) {
             return true;
         }
     }

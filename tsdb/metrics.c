@@ -33,8 +33,12 @@ static void init_counters(struct tsdb_metrics *m, struct metric_registry *r) {
                        "Writes refused because too many bytes waited for the disk.", NULL);
     m->series_created = metric_counter(r, "tocsin_tsdb_series_created_total",
                                        "Series that entered the head.", NULL);
-    m->series_refused = metric_counter(r, "tocsin_tsdb_series_refused_total",
-                                       "New series refused at the limit of active series.", NULL);
+    const char *help = "New series refused at a limit of active series, by limit.";
+    m->series_refused = metric_counter(r, "tocsin_tsdb_series_refused_total", help,
+                                       (const char *[]){ "reason", "series_max", NULL });
+    m->series_metric_refused =
+        metric_counter(r, "tocsin_tsdb_series_refused_total", help,
+                       (const char *[]){ "reason", "series_per_metric_max", NULL });
     m->series_evicted = metric_counter(r, "tocsin_tsdb_series_evicted_total",
                                        "Idle series that left the head.", NULL);
     m->chunks_sealed =

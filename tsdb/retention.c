@@ -282,16 +282,64 @@ static bool may_leave(void *ctx, struct series *series, uint32_t handle) {
     return true;
 }
 
+/* A look without locks: most series stay. */
+static bool looks_idle(const struct tsdb *db, const struct series *series) {
+    uint16_t touched = atomic_load_explicit(&series->touched, memory_order_relaxed);
+    return series->is_stored && (uint16_t)(db->head.round - touched) > 1;
+}
+
+/* Commits wait for one page at most. */
+static size_t evict_page(struct tsdb *db, uint32_t page) {
+    struct head *head = &db->head;
+    size_t count = 0;
+    pthread_mutex_lock(&db->apply);
+    uint32_t handle = page << HEAD_PAGE_SHIFT;
+    for (uint32_t i = 0; i < HEAD_PAGE_SERIES && handle < head->handle_end; i++, handle++) {
+        const struct series *series = handle == 0 ? NULL : head_at(head, handle);
+        count +=
+            series != NULL && looks_idle(db, series) && head_evict(head, handle, may_leave, db);
+    }
+    pthread_mutex_unlock(&db->apply);
+    return count;
+}
+
+/* After alias_sweep(). */
+static void free_pages(struct tsdb *db) {
+    for (uint32_t page = 0; page < db->head.handle_end >> HEAD_PAGE_SHIFT; page++) {
+        pthread_mutex_lock(&db->apply);
+        head_free_page(&db->head, page);
+        pthread_mutex_unlock(&db->apply);
+    }
+}
+
+/* Strings may be in use by queriers open now: they are kept until those have closed. */
+static void drop_pairs(struct tsdb *db) {
+    struct head *head = &db->head;
+    uint32_t name = 0;
+    size_t left = 0;
+    bool has_more = true;
+    while (has_more) {
+        pthread_mutex_lock(&db->apply);
+        pthread_rwlock_wrlock(&head->index_lock);
+        has_more = index_drop_pairs(&head->index, &name, &left, db_epoch(db));
+        pthread_rwlock_unlock(&head->index_lock);
+        pthread_mutex_unlock(&db->apply);
+    }
+}
+
 bool retention_evict(struct tsdb *db, struct err *err) {
     if (!store_orphans(db, err)) {
         return false;
     }
-    pthread_mutex_lock(&db->apply);
-    size_t count = head_evict(&db->head, may_leave, db, db_epoch(db));
+    size_t count = 0;
+    for (uint32_t page = 0; page <= (db->head.handle_end - 1) >> HEAD_PAGE_SHIFT; page++) {
+        count += evict_page(db, page);
+    }
     if (count > 0) {
         alias_sweep(db);
+        free_pages(db);
+        drop_pairs(db);
     }
-    pthread_mutex_unlock(&db->apply);
     metric_add(db->metrics.series_evicted, (double)count);
     pthread_rwlock_wrlock(&db->head.index_lock);
     index_release(&db->head.index, db_epoch_floor(db));

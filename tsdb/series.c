@@ -34,13 +34,32 @@ static bool load_known(struct tsdb *db, struct head_newcomer *newcomer, struct e
     return ok;
 }
 
-static bool refuse(struct tsdb *db, struct labels labels, struct err *err) {
-    metric_inc(db->metrics.series_refused);
+static uint64_t count_of_metric(struct tsdb *db, struct str name) {
+    struct head *head = &db->head;
+    pthread_rwlock_rdlock(&head->index_lock);
+    uint32_t pair = index_find_pair(&head->index, METRIC_NAME, name);
+    uint64_t count = pair == 0 ? 0 : head->index.pairs[pair].handles.count;
+    pthread_rwlock_unlock(&head->index_lock);
+    return count;
+}
+
+static bool check_limits(struct tsdb *db, struct labels labels, struct err *err) {
     struct str name = labels_get(labels, METRIC_NAME);
-    return err_set(err, ERR_THROTTLED,
-                   "the limit of %" PRIu64 " active series is reached: no new series of %.*s",
-                   db->head.series_max, name.len > 200 ? 200 : (int)name.len,
-                   name.len == 0 ? "" : name.ptr);
+    int shown = name.len > 200 ? 200 : (int)name.len;
+    if (db->head.series_count >= db->head.series_max) {
+        metric_inc(db->metrics.series_refused);
+        return err_set(err, ERR_THROTTLED,
+                       "the limit of %" PRIu64 " active series is reached: no new series of %.*s",
+                       db->head.series_max, shown, name.len == 0 ? "" : name.ptr);
+    }
+    uint64_t max = db->series_per_metric_max;
+    if (max > 0 && name.len > 0 && count_of_metric(db, name) >= max) {
+        metric_inc(db->metrics.series_metric_refused);
+        return err_set(err, ERR_THROTTLED,
+                       "the limit of %" PRIu64 " active series of one metric is reached by %.*s",
+                       max, shown, name.ptr);
+    }
+    return true;
 }
 
 bool db_find_or_load_series(struct tsdb *db,
@@ -49,8 +68,8 @@ bool db_find_or_load_series(struct tsdb *db,
                             bool is_limited,
                             series_ref_t *ret,
                             struct err *err) {
-    if (is_limited && db->head.series_count >= db->head.series_max) {
-        return refuse(db, labels, err);
+    if (is_limited && !check_limits(db, labels, err)) {
+        return false;
     }
     struct head_newcomer newcomer = { .labels = labels, .hash = hash, .t_first_ms = INT64_MAX };
     pthread_rwlock_rdlock(&db->series_lock);

@@ -10,8 +10,8 @@
 #define AREA_COUNT_MAX (1U << (32 - SLAB_AREA_SHIFT))
 
 static const uint16_t class_bytes[SLAB_CLASS_COUNT] = {
-    16,  24,  32,  48,  64,   80,   96,   128,  160,  192,  256,
-    320, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 5120, SLAB_BYTES_MAX,
+    16,  24,  32,  40,  48,  56,  64,   80,   96,   112,  128,  160,
+    192, 256, 320, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, SLAB_BYTES_MAX,
 };
 
 static uint32_t class_of(size_t bytes) {

@@ -11,7 +11,7 @@
 
 #include "base/attr.h"
 
-#define SLAB_CLASS_COUNT 22
+#define SLAB_CLASS_COUNT 24
 #define SLAB_BYTES_MAX   6144 /* largest block */
 
 #define SLAB_AREA_SHIFT 15 /* granules per area, as a power of two */

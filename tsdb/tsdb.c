@@ -73,6 +73,7 @@ static void set_options(struct tsdb *db, const struct tsdb_options *options) {
         options->space_reserve_bytes != 0 ? options->space_reserve_bytes : SPACE_RESERVE_DEFAULT;
     db->pending_bytes_max =
         options->pending_bytes_max != 0 ? options->pending_bytes_max : PENDING_DEFAULT;
+    db->series_per_metric_max = options->series_per_metric_max;
     db->is_read_only = options->is_read_only;
     db->t_min_ms = INT64_MAX;
     db->t_max_ms = INT64_MIN;

@@ -50,9 +50,10 @@ struct tsdb_options {
     int64_t out_of_order_ms; /* how much older than the newest of its series a sample may be; 0 =
                                 1 h, TSDB_OUT_OF_ORDER_NONE, TSDB_OUT_OF_ORDER_ANY */
     uint64_t series_max;     /* active series; 0 = 10,000,000 */
-    uint64_t space_reserve_bytes; /* less free disk: ingest gets ERR_NO_SPACE; 0 = 64 MiB */
-    uint64_t pending_bytes_max;   /* uncommitted batches before ERR_THROTTLED; 0 = 64 MiB */
-    int64_t block_ms;             /* width of a head/segment window; 0 = 2 h */
+    uint64_t series_per_metric_max; /* … of one metric name; 0 = none */
+    uint64_t space_reserve_bytes;   /* less free disk: ingest gets ERR_NO_SPACE; 0 = 64 MiB */
+    uint64_t pending_bytes_max;     /* uncommitted batches before ERR_THROTTLED; 0 = 64 MiB */
+    int64_t block_ms;               /* width of a head/segment window; 0 = 2 h */
     struct tsdb_rollup rollups[TSDB_ROLLUPS_MAX]; /* finest first */
     size_t rollup_count;
     const char *ship_dir; /* the journal is shipped there as well; NULL = not */
@@ -111,7 +112,8 @@ typedef uint64_t series_ref_t;
 
 /*
  * Find or create the series with exactly these labels (normalized: see labels_normalize).
- * Errors: ERR_THROTTLED when series_max is reached (names the metric); existing series go on.
+ * Errors: ERR_THROTTLED when series_max or series_per_metric_max is reached (names the metric and
+ * the limit; several threads at once may pass it by one each); existing series go on.
  */
 WARN_UNUSED bool tsdb_series(struct tsdb *db,
                              struct labels labels,
@@ -128,6 +130,11 @@ struct tsdb_alias {
 };
 struct tsdb_alias tsdb_alias_hash(struct tsdb *db, struct str wire_bytes);
 bool tsdb_alias_get(struct tsdb *db, struct tsdb_alias alias, series_ref_t *ret);
+/* Many at once, much cheaper each: ret[i] is 0 where the alias is not known. */
+void tsdb_alias_get_all(struct tsdb *db,
+                        const struct tsdb_alias *aliases,
+                        size_t count,
+                        series_ref_t *ret);
 void tsdb_alias_put(struct tsdb *db, struct tsdb_alias alias, series_ref_t ref);
 
 /* Add a sample; its verdict comes with the commit, by append order (0, 1, …). */

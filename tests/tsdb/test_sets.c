@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "tests/unit.h"
+#include "tsdb/handles.h"
 #include "tsdb/idset.h"
 #include "tsdb/slab.h"
 #include "tsdb/u64map.h"
@@ -119,11 +120,75 @@ static void id_sets(void **state) {
     }
 }
 
+/* Bits, runs and single ranges say the same as a plain array, whatever the order. */
+static void handle_sets(void **state) {
+    enum {
+        HANDLES = 300000
+    };
+
+    static uint64_t bits[HANDLES_BLOCK_WORDS];
+    bool *has = calloc(HANDLES, 1);
+    (void)state;
+    for (uint64_t seed = 1; seed <= 12; seed++) {
+        uint64_t random = seed * 7919;
+        struct handle_set set = { 0 };
+        memset(has, 0, HANDLES);
+        uint32_t count = 0;
+        uint64_t stride = 1 + next_random(&random) % 30;
+        uint64_t run = 1 + next_random(&random) % 40;
+        uint32_t from = (uint32_t)(next_random(&random) % 150000);
+        for (uint32_t i = from; i < HANDLES; i++) { /* as series are created */
+            if (seed % 3 == 0 || i / run % stride == 0) {
+                handles_add(&set, i);
+                has[i] = true;
+                count++;
+            }
+        }
+        for (int change = 0; change < 100000; change++) {
+            uint32_t i = (uint32_t)(next_random(&random) % HANDLES);
+            i = seed % 4 == 0 ? i % 200 + 65500 : i;
+            (has[i] ? handles_remove : handles_add)(&set, i);
+            count = has[i] ? count - 1 : count + 1;
+            has[i] = !has[i];
+        }
+        assert_int_equal(set.count, count);
+        uint32_t next = handles_next(&set, 0);
+        for (uint32_t i = 0; i < HANDLES; i++) {
+            if (has[i]) {
+                assert_int_equal(next, i);
+                next = handles_next(&set, i + 1);
+            }
+        }
+        assert_int_equal(next, UINT32_MAX);
+        for (uint32_t block = 0; block <= HANDLES >> HANDLES_BLOCK_SHIFT; block++) {
+            memset(bits, 0, sizeof(bits));
+            bool has_any = handles_or(&set, block, bits);
+            bool want_any = false;
+            for (uint32_t i = 0; i < 1U << HANDLES_BLOCK_SHIFT; i++) {
+                uint32_t handle = (block << HANDLES_BLOCK_SHIFT) + i;
+                bool want = handle < HANDLES && has[handle];
+                assert_true((bits[i >> 6] >> (i & 63) & 1) == want);
+                want_any |= want;
+            }
+            assert_true(has_any == want_any);
+        }
+        for (uint32_t i = 0; i < HANDLES; i++) {
+            if (has[i]) {
+                handles_remove(&set, i);
+            }
+        }
+        assert_true(set.count == 0 && handles_bytes(&set) == 0);
+        handles_finish(&set);
+    }
+    free(has);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(slab_blocks),
         cmocka_unit_test(id_map),
         cmocka_unit_test(id_sets),
+        cmocka_unit_test(handle_sets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -311,15 +311,27 @@ static void overlay(void **state) {
 static void aliases(void **state) {
     struct fixture *f = *state;
     series_ref_t a = make_series(f, "w", NULL);
+    series_ref_t b = make_series(f, "x", NULL);
     series_ref_t got = 0;
+    struct tsdb_alias all[5000];
+    series_ref_t refs[ARRAY_LEN(all)];
     for (int i = 0; i < 5000; i++) {
         char wire[32];
         int len = snprintf(wire, sizeof(wire), "wire %d", i);
         struct tsdb_alias alias = tsdb_alias_hash(f->db, str_n(wire, (size_t)len));
         assert_false(tsdb_alias_get(f->db, alias, &got));
-        tsdb_alias_put(f->db, alias, a + (unsigned)i);
+        all[i] = alias;
+        tsdb_alias_put(f->db, alias, i % 3 == 0 ? a : b);
         assert_true(tsdb_alias_get(f->db, alias, &got));
-        assert_int_equal(got, a + (unsigned)i);
+        assert_int_equal(got, i % 3 == 0 ? a : b);
+    }
+    struct tsdb_alias other = tsdb_alias_hash(f->db, STR("other"));
+    tsdb_alias_put(f->db, other, b + 1); /* nobody */
+    assert_false(tsdb_alias_get(f->db, other, &got));
+    all[7] = other;
+    tsdb_alias_get_all(f->db, all, ARRAY_LEN(all), refs);
+    for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+        assert_int_equal(refs[i], i == 7 ? 0 : i % 3 == 0 ? a : b);
     }
     struct tsdb_alias first = tsdb_alias_hash(f->db, STR("wire 0"));
     assert_true(tsdb_alias_get(f->db, first, &got));
@@ -462,6 +474,24 @@ static void series_limit(void **state) {
     assert_int_equal(err.code, ERR_THROTTLED);
     assert_non_null(strstr(err.msg, "greedy_metric"));
     assert_int_equal(a, make_series(f, "l", PAIRS("x", "1")));
+    assert_int_equal(put_sample(f, a, 1, 1), TSDB_ACCEPTED);
+}
+
+static void series_per_metric_limit(void **state) {
+    struct fixture *f = *state;
+    fixture_close(f);
+    f->options.series_per_metric_max = 2;
+    fixture_open(f);
+    series_ref_t a = make_series(f, "greedy", PAIRS("x", "1"));
+    (void)make_series(f, "greedy", PAIRS("x", "2"));
+    struct err err = ERR_INIT;
+    series_ref_t ref;
+    struct labels labels = make_labels(&f->arena, "greedy", PAIRS("x", "3"));
+    assert_false(tsdb_series(f->db, labels, &ref, &err));
+    assert_int_equal(err.code, ERR_THROTTLED);
+    assert_non_null(strstr(err.msg, "2 active series of one metric is reached by greedy"));
+    (void)make_series(f, "modest", PAIRS("x", "3"));
+    assert_int_equal(a, make_series(f, "greedy", PAIRS("x", "1")));
     assert_int_equal(put_sample(f, a, 1, 1), TSDB_ACCEPTED);
 }
 
@@ -611,15 +641,25 @@ static void empty_store(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(write_and_read), TEST(verdicts),
-        TEST(mixed_batch),    TEST(every_bit),
-        TEST(ranges),         TEST(snapshots),
-        TEST(overlay),        TEST(aliases),
-        TEST(tables),         TEST(samples_with_tables),
-        TEST(metadata),       TEST(series_limit),
-        TEST(second_opening), TEST(read_only_opening),
-        TEST(bad_options),    TEST(block_width_is_kept),
-        TEST(throttling),     TEST(close_with_pending),
+        TEST(write_and_read),
+        TEST(verdicts),
+        TEST(mixed_batch),
+        TEST(every_bit),
+        TEST(ranges),
+        TEST(snapshots),
+        TEST(overlay),
+        TEST(aliases),
+        TEST(tables),
+        TEST(samples_with_tables),
+        TEST(metadata),
+        TEST(series_limit),
+        TEST(series_per_metric_limit),
+        TEST(second_opening),
+        TEST(read_only_opening),
+        TEST(bad_options),
+        TEST(block_width_is_kept),
+        TEST(throttling),
+        TEST(close_with_pending),
         TEST(empty_store),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -23,12 +23,16 @@
 #include "tsdb/db.h"
 #include "tsdb/late.h"
 #include "tsdb/part.h"
+#include "tsdb/replay.h"
 #include "tsdb/window.h"
+
+#define REF_GONE UINT64_MAX /* nobody knows the labels of this id */
 
 struct recovery {
     struct tsdb *db;
     MDB_txn *store_txn;
-    struct u64map refs; /* id → ref */
+    struct u64map refs; /* id → ref, or REF_GONE */
+    struct replay *replay;
     struct arena arena; /* labels of one series */
     struct store_row row;
     uint64_t lsn;
@@ -130,7 +134,7 @@ static bool find_series(struct recovery *recovery,
                         struct str labels_bytes,
                         series_ref_t *ret,
                         struct err *err) {
-    return u64map_get(&recovery->refs, id, ret) ||
+    return (u64map_get(&recovery->refs, id, ret) && *ret != REF_GONE) ||
            enter_series(recovery, id, labels_bytes, ret, err);
 }
 
@@ -193,6 +197,7 @@ static bool load_pending(struct recovery *recovery, struct err *err) {
 
 static void replay_epoch(void *ctx, uint64_t lsn) {
     struct recovery *recovery = ctx;
+    replay_flush(recovery->replay); /* what came before belongs to the epoch before */
     head_begin_epoch(&recovery->db->head, lsn);
 }
 
@@ -215,22 +220,6 @@ static bool replay_definition(void *ctx, uint64_t id, struct str labels, struct 
         return false;
     }
     damage_note(recovery->db, DAMAGE_RECORD, &what);
-    return true;
-}
-
-/* A series without definition and row is one that retention deleted while newer records kept the
- * journal from being trimmed, or one whose definition is damaged. */
-static bool is_deleted(struct recovery *recovery, uint64_t id, bool *ret, struct err *err) {
-    struct str labels;
-    bool is_stored = true;
-    uint64_t ignored;
-    if (!u64map_get(&recovery->refs, id, &ignored) &&
-        !get_series(recovery, id, &labels, &is_stored, err)) {
-        return false;
-    }
-    *ret = !is_stored;
-    recovery->orphan_count += !is_stored;
-    recovery->id_max = id > recovery->id_max ? id : recovery->id_max; /* not to be given again */
     return true;
 }
 
@@ -262,19 +251,41 @@ static void tell_orphans(struct recovery *recovery) {
     }
 }
 
-/* The series of a sample that shall be replayed; *ret_ref 0: it shall not be. */
+/*
+ * The series of a sample that shall be replayed; *ret_ref 0: it shall not be. A series without
+ * definition and row is one that retention deleted while newer records kept the journal from being
+ * trimmed, or one whose definition is damaged.
+ */
 static bool find_replayed(struct recovery *recovery,
                           uint64_t id,
                           struct sample sample,
                           series_ref_t *ret_ref,
                           struct err *err) {
-    bool is_gone = sample.t_ms < recovery->t_min_ms;
-    if (!is_gone && !is_deleted(recovery, id, &is_gone, err)) {
+    struct str labels;
+    bool is_stored;
+    *ret_ref = 0;
+    if (sample.t_ms < recovery->t_min_ms) {
+        return true;
+    }
+    series_ref_t ref = 0;
+    if (u64map_get(&recovery->refs, id, &ref) && ref != REF_GONE) {
+        *ret_ref = ref;
+        return true;
+    }
+    bool ok = ref == REF_GONE || get_series(recovery, id, &labels, &is_stored, err);
+    if (ok && ref == 0 && is_stored) {
+        ok = enter_series(recovery, id, STR(""), ret_ref, err);
+    }
+    if (!ok) {
         return err_wrap(err, "replaying record %" PRIu64 " of the journal", recovery->lsn);
     }
-    *ret_ref = 0;
-    return is_gone || find_series(recovery, id, STR(""), ret_ref, err) ||
-           err_wrap(err, "replaying record %" PRIu64 " of the journal", recovery->lsn);
+    if (*ret_ref == 0) {
+        u64map_put(&recovery->refs, id, REF_GONE);
+        recovery->orphan_count++;
+        /* Not to be given again. */
+        recovery->id_max = id > recovery->id_max ? id : recovery->id_max;
+    }
+    return true;
 }
 
 /* Whether it is sealed shows by looking only; that is done for many at once. */
@@ -302,25 +313,13 @@ static bool replay_late(void *ctx, uint64_t id, struct sample sample, struct err
 
 static bool replay_sample(void *ctx, uint64_t id, struct sample sample, struct err *err) {
     struct recovery *recovery = ctx;
-    struct tsdb *db = recovery->db;
     series_ref_t ref;
     if (!find_replayed(recovery, id, sample, &ref, err)) {
         return false;
     }
-    if (ref == 0) {
-        return true;
+    if (ref != 0) {
+        replay_add(recovery->replay, ref, sample, recovery->lsn);
     }
-    struct series *series = head_series(&db->head, ref);
-    if (series->has_last && sample.t_ms <= series->t_last_ms) {
-        return true; /* sealed */
-    }
-    struct head_entry entry;
-    head_accept(&db->head, series, ref_handle(ref), sample, &entry);
-    struct head_stripe *stripe = head_stripe(&db->head, ref_handle(ref));
-    pthread_mutex_lock(&stripe->lock);
-    head_append_locked(&db->head, &entry, recovery->lsn, recovery->lsn);
-    pthread_mutex_unlock(&stripe->lock);
-    db_note_time(db, sample.t_ms, sample.t_ms);
     return true;
 }
 
@@ -351,7 +350,12 @@ static bool replay(struct recovery *recovery,
                        " are missing: journal and store do not belong together",
                        applied_lsn + 1, first - 1);
     }
-    if (!journal_walk(&db->journal, journal_txn, db->log, applied_lsn + 1, &visitor, err)) {
+    if (!replay_begin(db, &recovery->replay, err)) {
+        return false;
+    }
+    bool ok = journal_walk(&db->journal, journal_txn, db->log, applied_lsn + 1, &visitor, err);
+    replay_end(recovery->replay);
+    if (!ok) {
         return false;
     }
     late_drop_sealed(db, recovery->store_txn);

@@ -1,0 +1,20 @@
+/*
+ * Replaying in two steps at once: the thread that walks the journal finds the series of every sample
+ * (and brings new ones into the head), a second one appends them, in the journal's order. Memory is
+ * bounded by a few blocks of samples.
+ *
+ * Threads: one walker from begin to end; nobody else appends meanwhile.
+ */
+#pragma once
+
+#include "tsdb/db.h"
+
+struct replay;
+
+WARN_UNUSED bool replay_begin(struct tsdb *db, struct replay **ret, struct err *err);
+/* A sample of an in-order run; LSNs ascend. What is sealed already is left out. */
+void replay_add(struct replay *replay, series_ref_t ref, struct sample sample, uint64_t lsn);
+/* Everything added is in the head when it returns. */
+void replay_flush(struct replay *replay);
+/* The same, for good. */
+void replay_end(struct replay *replay);

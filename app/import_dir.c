@@ -20,7 +20,7 @@ bool importer_open_dir(struct importer *importer,
         .future_ms_max = FUTURE_MS,
         .out_of_order_ms = TSDB_OUT_OF_ORDER_ANY,
     };
-    bool is_ok = tsdb_open(&options, &importer->db, err);
+    bool is_ok = tsdb_open(&options, &importer->db, err) && tsdb_wait_ready(importer->db, err);
     mem_free(path);
     return is_ok;
 }

@@ -4,7 +4,7 @@
  * Threads: callers · committer (journal writer, appends to the head) · store thread (store
  * writer, frees head memory). Locks, outermost first: maintain → apply → series → shard or alias
  * shards → index_lock → stripe; leaves (nothing is taken while they are held): queue, queriers,
- * metadata, creations, health, damage, env gates, the side's stripes (side.h).
+ * metadata, creations, health, damage, ready, env gates, the side's stripes (side.h).
  */
 #pragma once
 
@@ -14,6 +14,7 @@
 #include "tsdb/env.h"
 #include "tsdb/head.h"
 #include "tsdb/journal.h"
+#include "tsdb/ready.h"
 #include "tsdb/side.h"
 #include "tsdb/store.h"
 #include "tsdb/u64map.h"
@@ -206,6 +207,7 @@ struct tsdb {
     struct kv_store kv;
     struct tsdb_metrics metrics;
     struct damage damage;
+    struct ready ready;
 
     pthread_mutex_t health_lock;
     struct err latched; /* guarded by health_lock; set once */
@@ -325,6 +327,9 @@ void db_note_time(struct tsdb *db, int64_t t_min_ms, int64_t t_max_ms);
 WARN_UNUSED bool recover_has_format(struct tsdb *db, bool *ret, struct err *err);
 /* Check (or write) the format rows; *block_ms is what the data was written with, if any was. */
 WARN_UNUSED bool recover_formats(struct tsdb *db, int64_t *block_ms, struct err *err);
+/* Do journal and store belong together? */
+WARN_UNUSED bool recover_check(struct tsdb *db, struct err *err);
+/* Bring back the head; nothing else uses it meanwhile. */
 WARN_UNUSED bool recover(struct tsdb *db, struct err *err);
 
 /* ---- series.c ---- */

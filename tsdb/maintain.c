@@ -99,6 +99,9 @@ static bool run(struct tsdb *db, bool is_forced, struct err *err) {
     if (db->is_latched) {
         return tsdb_health(db, err);
     }
+    if (ready_is_replaying(&db->ready)) {
+        return true; /* nothing to do yet */
+    }
     struct seal_limits limits = {
         .end_window = finished_before(db),
         .lsn_idle = is_forced ? UINT64_MAX : db->lsn_idle,
@@ -164,6 +167,9 @@ static bool merge_all_locked(struct tsdb *db, struct err *err) {
 bool tsdb_maintain_blocking(struct tsdb *db, struct err *err) {
     if (db->is_read_only) {
         return err_set(err, ERR_UNAVAILABLE, "the store is open for reading only");
+    }
+    if (!ready_wait(&db->ready, -1, err)) {
+        return false;
     }
     pthread_mutex_lock(&db->maintain_lock);
     bool ok = run(db, true, err) && merge_all_locked(db, err);

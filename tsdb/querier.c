@@ -40,6 +40,9 @@ bool tsdb_querier_open(struct tsdb *db,
                        const struct tsdb_batch *overlay,
                        struct tsdb_querier **ret,
                        struct err *err) {
+    if (!ready_wait(&db->ready, READY_WAIT_MS_MAX, err)) {
+        return false;
+    }
     struct tsdb_querier *querier = mem_calloc(1, sizeof(*querier));
     querier->db = db;
     querier->t_min_ms = t_min_ms;

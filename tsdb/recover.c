@@ -203,8 +203,10 @@ static void replay_epoch(void *ctx, uint64_t lsn) {
 
 static bool replay_record(void *ctx, uint64_t lsn, int64_t now_ms, struct err *err) {
     struct recovery *recovery = ctx;
+    struct ready *ready = &recovery->db->ready;
     recovery->lsn = lsn;
-    return true;
+    ready->lsn_now = lsn;
+    return !ready->is_stopping || err_set(err, ERR_UNAVAILABLE, "the store is closing");
 }
 
 static bool replay_definition(void *ctx, uint64_t id, struct str labels, struct err *err) {
@@ -344,12 +346,6 @@ static bool replay(struct recovery *recovery,
     if (!journal_bounds(&db->journal, journal_txn, db->log, &first, &last, err)) {
         return false;
     }
-    if (first > applied_lsn + 1) {
-        return err_set(err, ERR_CORRUPT,
-                       "journal: records %" PRIu64 " to %" PRIu64
-                       " are missing: journal and store do not belong together",
-                       applied_lsn + 1, first - 1);
-    }
     if (!replay_begin(db, &recovery->replay, err)) {
         return false;
     }
@@ -365,6 +361,33 @@ static bool replay(struct recovery *recovery,
     head_begin_epoch(&db->head, db->visible_lsn + 1);
     db->epoch_start_ms = clock_wall_ms(db->clock);
     return true;
+}
+
+bool recover_check(struct tsdb *db, struct err *err) {
+    struct store_state state = { 0 };
+    bool found;
+    uint64_t first = 0;
+    uint64_t last = 0;
+    MDB_txn *txn;
+    /* The journal first: what is missing from it was applied before. */
+    if (!env_read_begin(&db->journal, &txn, err)) {
+        return false;
+    }
+    bool ok = journal_bounds(&db->journal, txn, db->log, &first, &last, err);
+    env_read_end(&db->journal, txn);
+    if (!ok || !env_read_begin(&db->store.env, &txn, err)) {
+        return false;
+    }
+    ok = store_get_state(&db->store, txn, &state, &found, err);
+    env_read_end(&db->store.env, txn);
+    db->ready.lsn_end = last > state.applied_lsn ? last : state.applied_lsn;
+    if (ok && first > state.applied_lsn + 1) {
+        return err_set(err, ERR_CORRUPT,
+                       "journal: records %" PRIu64 " to %" PRIu64
+                       " are missing: journal and store do not belong together",
+                       state.applied_lsn + 1, first - 1);
+    }
+    return ok;
 }
 
 /* ---- the whole ---- */

@@ -98,12 +98,20 @@ static bool check_labels(struct labels labels, struct err *err) {
 
 bool tsdb_series(struct tsdb *db, struct labels labels, series_ref_t *ret, struct err *err) {
     uint64_t hash = head_hash(&db->head, labels);
-    series_ref_t ref = head_find(&db->head, labels, hash);
-    if (ref != 0) {
-        *ret = ref;
+    *ret = head_find(&db->head, labels, hash);
+    if (*ret != 0) {
         return true;
     }
-    return check_labels(labels, err) && db_find_or_load_series(db, labels, hash, true, ret, err);
+    if (!check_labels(labels, err)) {
+        return false;
+    }
+    if (ready_is_replaying(&db->ready)) {
+        if (!ready_wait(&db->ready, READY_WAIT_MS_MAX, err)) {
+            return false;
+        }
+        *ret = head_find(&db->head, labels, hash);
+    }
+    return *ret != 0 || db_find_or_load_series(db, labels, hash, true, ret, err);
 }
 
 bool db_revive(struct tsdb *db, series_ref_t ref, series_ref_t *ret, struct err *err) {

@@ -521,7 +521,7 @@ static bool prepare_table(struct ship *ship, struct err *err) {
     if (rc == 0 && ship->seq_last == 0) {
         int64_t now_ms = clock_wall_ms(db->clock);
         ship->seq_last = (uint64_t)(now_ms > 0 ? now_ms : 0) * SEQ_PER_MS;
-        rc = put_row(ship, txn, db->visible_lsn, now_ms, NULL, 0);
+        rc = put_row(ship, txn, db->ready.lsn_end, now_ms, NULL, 0);
         ship->seq_last++;
     }
     rc = rc == 0 ? mdb_txn_commit(txn) : (mdb_txn_abort(txn), rc);

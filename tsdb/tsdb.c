@@ -45,6 +45,9 @@ bool tsdb_health(struct tsdb *db, struct err *err) {
         pthread_mutex_unlock(&db->health_lock);
         return false;
     }
+    if (ready_is_replaying(&db->ready)) {
+        return ready_refuse(&db->ready, err);
+    }
     if (!db->is_read_only && db_check_space(db)) {
         return err_set(err, ERR_NO_SPACE,
                        "less than %llu MiB are free in %s: new samples are refused until there is "
@@ -202,7 +205,7 @@ static bool open_files(struct tsdb *db, const struct tsdb_options *options, stru
     head_init(&db->head, block_ms,
               options->series_max != 0 ? options->series_max : SERIES_MAX_DEFAULT);
     side_init(&db->side, block_ms);
-    return metadata_load(db, err) && recover(db, err) && rollup_load(db, err);
+    return metadata_load(db, err) && recover_check(db, err) && ready_start(db, err);
 }
 
 static bool check_options(const struct tsdb_options *options, struct err *err) {
@@ -241,6 +244,7 @@ bool tsdb_open(const struct tsdb_options *options, struct tsdb **ret, struct err
     db->registry = options->metrics;
     metrics_init(&db->metrics, options->metrics);
     damage_init(&db->damage, options->metrics);
+    ready_init(&db->ready);
     db->damage.report = options->on_damage;
     db->damage.ctx = options->on_damage_ctx;
     if (!open_files(db, options, err) ||
@@ -261,6 +265,7 @@ void tsdb_close(struct tsdb *db) {
         return;
     }
     assert(db->querier_count == 0);
+    ready_stop(db);
     store_thread_stop(db);
     committer_stop(db);
     ship_stop(db);
@@ -277,8 +282,13 @@ void tsdb_close(struct tsdb *db) {
     dir_unlock(db->lock_fd);
     finish_locks(db);
     damage_finish(&db->damage);
+    ready_finish(&db->ready);
     mem_free(db->path);
     mem_free(db);
+}
+
+bool tsdb_wait_ready(struct tsdb *db, struct err *err) {
+    return ready_wait(&db->ready, -1, err);
 }
 
 /* ---- facts ---- */

@@ -64,17 +64,24 @@ struct tsdb_options {
     void *on_damage_ctx;
 };
 
-/* Open or create; recovers what a crash left. Errors: ERR_UNAVAILABLE (in use: message names the
- * pid), ERR_CORRUPT, ERR_IO, ERR_NO_SPACE, ERR_INVALID (newer format, network file system). */
+/*
+ * Open or create; recovers what a crash left, in the background: the tables (tsdb_kv) work at once,
+ * while commits with samples, tsdb_series and queriers wait for the journal to be replayed (at most
+ * 30 s, then ERR_UNAVAILABLE). Damage is left out and told (on_damage).
+ * Errors: ERR_UNAVAILABLE (in use: message names the pid), ERR_CORRUPT, ERR_IO, ERR_NO_SPACE,
+ * ERR_INVALID (newer format, network file system).
+ */
 WARN_UNUSED bool tsdb_open(const struct tsdb_options *options, struct tsdb **ret, struct err *err);
 /* What tsdb_options.out_of_order_ms says, for what is committed from now on. */
 void tsdb_set_out_of_order(struct tsdb *db, int64_t out_of_order_ms);
 
+/* Wait until the journal is replayed, however long it takes. False: why it could not be. */
+WARN_UNUSED bool tsdb_wait_ready(struct tsdb *db, struct err *err);
 /* Commits what is pending, joins the threads. No batch or querier may be open. NULL ok. */
 void tsdb_close(struct tsdb *db);
 
-/* False with the reason while the store cannot take writes (disk reserve reached: ERR_NO_SPACE,
- * recovers by itself; first sync error: ERR_IO, latched until restart). */
+/* False with the reason while the store cannot take writes (replaying: ERR_UNAVAILABLE; disk reserve
+ * reached: ERR_NO_SPACE, recovers by itself; first sync error: ERR_IO, latched until restart). */
 WARN_UNUSED bool tsdb_health(struct tsdb *db, struct err *err);
 
 /* False with the reason while the journal cannot be shipped. Writes go on. */

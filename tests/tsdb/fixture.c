@@ -30,7 +30,7 @@ void fixture_init(struct fixture *f) {
 
 void fixture_open(struct fixture *f) {
     struct err err = ERR_INIT;
-    if (!tsdb_open(&f->options, &f->db, &err)) {
+    if (!tsdb_open(&f->options, &f->db, &err) || !tsdb_wait_ready(f->db, &err)) {
         fail_msg("tsdb_open: %s", err.msg);
     }
 }

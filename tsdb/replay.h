@@ -1,6 +1,6 @@
 /*
  * Replaying in two steps at once: the thread that walks the journal finds the series of a sample
- * (and brings new ones into the head), a second one appends them, in the order of the journal. Memory is
+ * and brings new ones into the head; a second one appends, in the order of the journal. Memory is
  * bounded by a few blocks of samples.
  *
  * Threads: one walker from begin to end; nobody else appends meanwhile.

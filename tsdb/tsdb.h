@@ -80,8 +80,9 @@ WARN_UNUSED bool tsdb_wait_ready(struct tsdb *db, struct err *err);
 /* Commits what is pending, joins the threads. No batch or querier may be open. NULL ok. */
 void tsdb_close(struct tsdb *db);
 
-/* False with the reason while the store cannot take writes. Replaying: ERR_UNAVAILABLE; disk reserve
- * reached: ERR_NO_SPACE, recovers by itself; first sync error: ERR_IO, latched until restart. */
+/* False with the reason while the store cannot take writes: replaying (ERR_UNAVAILABLE), disk
+ * reserve reached (ERR_NO_SPACE, recovers by itself), first sync error (ERR_IO, latched until
+ * restart). */
 WARN_UNUSED bool tsdb_health(struct tsdb *db, struct err *err);
 
 /* False with the reason while the journal cannot be shipped. Writes go on. */

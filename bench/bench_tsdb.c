@@ -242,7 +242,7 @@ static void seal(struct bench *bench) {
 static void reopen(struct bench *bench) {
     struct err err = ERR_INIT;
     struct arena arena;
-    struct tsdb_batch *batch;
+    struct tsdb_batch *batch = NULL;
     series_ref_t ref;
     arena_init(&arena, SIZE_MAX);
     double wall = wall_s();

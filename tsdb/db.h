@@ -220,9 +220,10 @@ struct tsdb {
     struct tsdb_batch *queue_last;
     bool is_closing; /* guarded by queue_lock */
     _Atomic uint64_t pending_bytes;
-    _Atomic uint64_t trim_lsn;   /* journal records up to here may go */
-    uint64_t trimmed_lsn;        /* committer: … and did */
-    struct ship *ship;           /* NULL: the journal is not shipped */
+    _Atomic uint64_t trim_lsn; /* journal records up to here may go */
+    uint64_t trimmed_lsn;      /* committer: … and did */
+    struct ship *ship;         /* NULL: the journal is not shipped */
+    uint64_t ship_retained_bytes;
     _Atomic uint64_t ship_floor; /* … it is, up to here; UINT64_MAX = do not wait for it */
     struct metric_registry *registry;
     bool has_committer;

@@ -430,7 +430,7 @@ static void note_result(struct ship *ship, bool ok, const struct err *err) {
     close_writer(ship);
     uint64_t waiting =
         env_db_bytes(&db->journal, db->log) + env_db_bytes(&db->journal, ship->table);
-    if (waiting > SHIP_RETAINED_BYTES) {
+    if (waiting > db->ship_retained_bytes) {
         db->ship_floor = UINT64_MAX; /* the gap shows when shipping goes on */
         ship->shipped_seq = UINT64_MAX;
         committer_wake(db);

@@ -5,7 +5,7 @@
  *
  * Invariants
  *   1. The journal is trimmed only up to what was shipped (db_trim_target), unless shipping has
- *      failed for so long that SHIP_RETAINED_BYTES wait: then it is let go and the gap is counted.
+ *      failed for so long that ship_retained_bytes wait: then it is let go and the gap is counted.
  *      Ingest never waits for the shipping directory.
  *   2. Records and table changes are shipped in the order of their commits, each numbered without
  *      a gap (LSN; sequence). A gap shows by the numbers and starts a new file.
@@ -18,9 +18,8 @@
 
 #include "tsdb/db.h"
 
-#define SHIP_TABLE_NAME     "ship"
-#define SHIP_RETAINED_BYTES ((uint64_t)512 << 20)
-#define SHIP_ROW_KEY_BYTES  8
+#define SHIP_TABLE_NAME    "ship"
+#define SHIP_ROW_KEY_BYTES 8
 
 struct ship;
 

@@ -16,6 +16,7 @@
 #define PAGES_CHECK_BYTES     (UINT64_C(64) << 20)
 #define BLOCK_MS_DEFAULT      INT64_C(7200000)
 #define OUT_OF_ORDER_DEFAULT  INT64_C(3600000)
+#define SHIP_RETAINED_DEFAULT (UINT64_C(512) << 20)
 #define SERIES_MAX_DEFAULT    UINT64_C(10000000)
 #define SPACE_RESERVE_DEFAULT (UINT64_C(64) << 20)
 #define PENDING_DEFAULT       (UINT64_C(64) << 20)
@@ -77,6 +78,8 @@ static void set_options(struct tsdb *db, const struct tsdb_options *options) {
     db->pending_bytes_max =
         options->pending_bytes_max != 0 ? options->pending_bytes_max : PENDING_DEFAULT;
     db->series_per_metric_max = options->series_per_metric_max;
+    db->ship_retained_bytes =
+        options->ship_retained_bytes != 0 ? options->ship_retained_bytes : SHIP_RETAINED_DEFAULT;
     db->is_read_only = options->is_read_only;
     db->t_min_ms = INT64_MAX;
     db->t_max_ms = INT64_MIN;

@@ -56,8 +56,9 @@ struct tsdb_options {
     int64_t block_ms;               /* width of a head/segment window; 0 = 2 h */
     struct tsdb_rollup rollups[TSDB_ROLLUPS_MAX]; /* finest first */
     size_t rollup_count;
-    const char *ship_dir; /* the journal is shipped there as well; NULL = not */
-    bool is_read_only;    /* for offline tools: no lock taken, no recovery written */
+    const char *ship_dir;         /* the journal is shipped there as well; NULL = not */
+    uint64_t ship_retained_bytes; /* journal kept for a ship_dir that fails; 0 = 512 MiB */
+    bool is_read_only;            /* for offline tools: no lock taken, no recovery written */
     /* Told what is damaged on disk, once per place, in words for the operator. On any thread; must
      * not call back. NULL = nobody. */
     void (*on_damage)(void *ctx, const char *what);

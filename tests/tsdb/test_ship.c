@@ -30,15 +30,25 @@ static const char *at(struct place *place, const char *name) {
     return arena_str(&place->f.arena, buf_as_str(&path)).ptr;
 }
 
-static int setup(void **state) {
+static int setup_with(void **state, int64_t block_ms) {
     struct place *place = mem_calloc(1, sizeof(*place));
     fixture_init(&place->f);
     snprintf(place->root, sizeof(place->root), "/tmp/tocsin-ship-XXXXXX");
     assert_non_null(mkdtemp(place->root));
     place->f.options.ship_dir = at(place, "ship");
+    place->f.options.block_ms = block_ms;
     fixture_open(&place->f);
     *state = place;
     return 0;
+}
+
+static int setup(void **state) {
+    return setup_with(state, 0);
+}
+
+/* Windows end, are sealed and leave the journal within a few commits. */
+static int setup_narrow(void **state) {
+    return setup_with(state, 4000);
 }
 
 static int teardown(void **state) {
@@ -80,18 +90,22 @@ static void commit(struct place *place, int count) {
     }
 }
 
-static void take_base(struct place *place, const char *name) {
-    fixture_close(&place->f);
+static void take_closed(struct place *place, const char *name, struct tsdb_backup_info *ret) {
     struct tsdb_backup_options options = {
         .path = place->f.dir,
         .target = at(place, name),
         .clock = &place->f.clock.clock,
     };
-    struct tsdb_backup_info info;
     struct err err = ERR_INIT;
-    if (!tsdb_backup(&options, &info, &err)) {
+    if (!tsdb_backup(&options, ret, &err)) {
         fail_msg("tsdb_backup: %s", err.msg);
     }
+}
+
+static void take_base(struct place *place, const char *name) {
+    struct tsdb_backup_info info;
+    fixture_close(&place->f);
+    take_closed(place, name, &info);
     fixture_open(&place->f);
 }
 
@@ -386,6 +400,49 @@ static void ingest_goes_on_without_the_directory(void **state) {
     expect_commits(place, dir, 11);
 }
 
+/* More waits than is kept for the directory: it is let go, the gap is seen and named. */
+static void too_long_without_the_directory(void **state) {
+    struct place *place = *state;
+    struct fixture *f = &place->f;
+    commit(place, 2);
+    take_base(place, "base");
+    fixture_close(f);
+    assert_int_equal(rename(at(place, "ship"), at(place, "away")), 0);
+    int fd = open(at(place, "ship"), O_CREAT | O_WRONLY, 0600);
+    close(fd);
+    f->options.ship_retained_bytes = 1;
+    struct tsdb_backup_info info = { 0 };
+    for (int round = 0; round < 20 && info.lsn_first <= 3; round++) {
+        fixture_open(f);
+        struct err err = ERR_INIT;
+        for (int i = 0; i < 1000 && tsdb_ship_health(f->db, &err); i++) {
+            wait_a_moment();
+        }
+        commit(place, 3);
+        assert_true(tsdb_maintain_blocking(f->db, &err));
+        commit(place, 3);
+        fixture_close(f);
+        char name[32];
+        snprintf(name, sizeof(name), "round%d", round);
+        take_closed(place, name, &info);
+    }
+    assert_true(info.lsn_first > 3);
+    assert_int_equal(unlink(at(place, "ship")), 0);
+    assert_int_equal(rename(at(place, "away"), at(place, "ship")), 0);
+    fixture_open(f);
+    commit(place, 3);
+    take_base(place, "base2");
+    commit(place, 3);
+    fixture_close(f);
+    expect_refused(place, "missing");
+    const char *dir;
+    struct err err;
+    if (!restore_to(place, "base2", INT64_MAX, &dir, &err)) {
+        fail_msg("%s", err.msg);
+    }
+    expect_commits(place, dir, place->commits);
+}
+
 int main(void) {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
@@ -397,6 +454,7 @@ int main(void) {
         CASE(missing_files_are_named),
         CASE(shipping_off_is_a_gap),
         CASE(ingest_goes_on_without_the_directory),
+        cmocka_unit_test_setup_teardown(too_long_without_the_directory, setup_narrow, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

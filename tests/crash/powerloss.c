@@ -6,11 +6,11 @@
  * truth, written to and compared again.
  *
  *   powerloss --writer PATH --shim PATH [--states N] [--seed S] [--jobs J] [--run R [--point P]]
- *             [--drop sync|dsync|dirsync]
+ *             [--drop sync|dsync|dirsync] [--tocsin PATH]
  *
  * A run is one life of the writer; three runs share a directory. --run R takes only run R, --point
  * only the states after that change. --drop: the recorder forgets that kind of sync; succeeds when
- * the loss is found.
+ * the loss is found. --tocsin: some states are also verified by the real program.
  */
 #include <fcntl.h>
 #include <inttypes.h>
@@ -26,16 +26,18 @@
 #include "tests/crash/disk.h"
 #include "tests/crash/rig.h"
 
-#define RUNS_PER_DIR 3
-#define SEEN_SLOTS   ((size_t)1 << 23) /* power of two, far above the states of a campaign */
-#define CHOICES      10                /* tried per change */
-#define RUNS_MAX     10000
+#define RUNS_PER_DIR  3
+#define SEEN_SLOTS    ((size_t)1 << 23) /* power of two, far above the states of a campaign */
+#define CHOICES       10                /* tried per change */
+#define RUNS_MAX      10000
+#define VERIFY_ONE_IN 200
 
 struct totals {
     _Atomic uint64_t states;
     _Atomic uint64_t changes;
     _Atomic uint64_t repeated;
     _Atomic uint64_t samples;
+    _Atomic uint64_t verified;
     _Atomic uint64_t failures;
     _Atomic uint64_t kinds[DISK_SECTORS + 1];
     _Atomic uint64_t seen[SEEN_SLOTS]; /* hashes of states already looked at; 0 = free */
@@ -45,6 +47,7 @@ struct power {
     const char *writer;
     const char *shim;
     const char *drop;
+    const char *tocsin; /* NULL: do without */
     uint64_t seed;
     uint64_t states;
     uint64_t jobs;
@@ -105,6 +108,17 @@ static void report(const struct job *job, uint64_t point, struct disk_choice cho
     printf("# as it was before opening: %s\n", kept);
 }
 
+/* By the real program, before anything else touched it. A directory half-created has nothing yet. */
+static bool verify_some(const struct job *job, const char *dir, uint64_t bits) {
+    const struct power *power = job->power;
+    if (power->tocsin == NULL || job->acked == 0 || bits / 64 % VERIFY_ONE_IN != 0) {
+        return true;
+    }
+    power->totals->verified++;
+    *job->verdict = (struct rig_verdict){ .message = "tocsin verify finds damage" };
+    return rig_verify(power->tocsin, dir);
+}
+
 static bool try_state(struct job *job, uint64_t point, uint64_t number) {
     static const enum disk_kind kinds[CHOICES] = {
         DISK_NONE,  DISK_ALL,   DISK_PREFIX,  DISK_PREFIX,  DISK_PAGES,
@@ -129,7 +143,7 @@ static bool try_state(struct job *job, uint64_t point, uint64_t number) {
         .has_maintenance = bits / 4 % 4 == 0,
         .has_reopening = bits / 16 % 4 == 0,
     };
-    bool ok = rig_run(&job->oracle, &check, job->verdict);
+    bool ok = verify_some(job, dir, bits) && rig_run(&job->oracle, &check, job->verdict);
     totals->states++;
     totals->kinds[choice.kind]++;
     totals->samples += job->verdict->samples;
@@ -318,7 +332,8 @@ static void print_totals(const struct power *power, uint64_t runs) {
     for (size_t i = 0; i <= DISK_SECTORS; i++) {
         printf(" %s %" PRIu64, disk_kind_to_string((enum disk_kind)i), totals->kinds[i]);
     }
-    printf("; %" PRIu64 " samples compared\n", totals->samples);
+    printf("; %" PRIu64 " samples compared, %" PRIu64 " states also by tocsin verify\n",
+           totals->samples, totals->verified);
 }
 
 int main(int argc, char **argv) {
@@ -326,6 +341,7 @@ int main(int argc, char **argv) {
         .writer = rig_option(argc, argv, "--writer"),
         .shim = rig_option(argc, argv, "--shim"),
         .drop = rig_option(argc, argv, "--drop"),
+        .tocsin = rig_option(argc, argv, "--tocsin"),
         .seed = rig_number(argc, argv, "--seed", 1),
         .states = rig_number(argc, argv, "--states", 20000),
         .jobs = rig_number(argc, argv, "--jobs", 2),

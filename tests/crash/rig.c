@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <inttypes.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -173,6 +174,33 @@ bool rig_run(const struct oracle *oracle,
                  WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
     }
     return verdict->is_ok;
+}
+
+/* ---- programs ---- */
+
+int rig_spawn(char *const *argv) {
+    pid_t pid;
+    int status = -1;
+    posix_spawn_file_actions_t quiet;
+    posix_spawn_file_actions_init(&quiet);
+    posix_spawn_file_actions_addopen(&quiet, 1, "/dev/null", O_WRONLY, 0);
+    posix_spawn_file_actions_addopen(&quiet, 2, "/dev/null", O_WRONLY, 0);
+    if (posix_spawn(&pid, argv[0], &quiet, NULL, argv, environ) != 0 ||
+        waitpid(pid, &status, 0) != pid) {
+        status = -1;
+    }
+    posix_spawn_file_actions_destroy(&quiet);
+    return status;
+}
+
+bool rig_verify(const char *tocsin, const char *dir) {
+    char program[200];
+    char path[200];
+    char verify[] = "verify";
+    snprintf(program, sizeof(program), "%s", tocsin);
+    snprintf(path, sizeof(path), "%s", dir);
+    char *const argv[] = { program, verify, path, NULL };
+    return rig_spawn(argv) == 0;
 }
 
 /* ---- files ---- */

@@ -35,6 +35,11 @@ void rig_run_here(struct oracle *oracle,
                   const struct rig_check *check,
                   struct rig_verdict *verdict);
 
+/* Run a program without its output; its wait status, -1 when it does not start. */
+int rig_spawn(char *const *argv);
+/* `tocsin verify DIR` finds nothing. */
+bool rig_verify(const char *tocsin, const char *dir);
+
 /* A work directory, in memory when the machine offers that; mem_free the name. */
 char *rig_work_dir(const char *name);
 void rig_remove_tree(const char *dir);

@@ -9,16 +9,13 @@
  *
  *   soak [--seconds N] [--seed S] [--tocsin PATH]
  */
-#include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <sched.h>
-#include <spawn.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -405,21 +402,6 @@ static void *state_main(void *arg) {
     return NULL;
 }
 
-static int spawn(char *const *argv) {
-    pid_t pid;
-    int status = -1;
-    posix_spawn_file_actions_t quiet;
-    posix_spawn_file_actions_init(&quiet);
-    posix_spawn_file_actions_addopen(&quiet, 1, "/dev/null", O_WRONLY, 0);
-    posix_spawn_file_actions_addopen(&quiet, 2, "/dev/null", O_WRONLY, 0);
-    if (posix_spawn(&pid, argv[0], &quiet, NULL, argv, environ) != 0 ||
-        waitpid(pid, &status, 0) != pid) {
-        status = -1;
-    }
-    posix_spawn_file_actions_destroy(&quiet);
-    return status;
-}
-
 /* By another process, beside everything else; then it is verified. */
 static void *backup_main(void *arg) {
     struct soak *soak = arg;
@@ -443,8 +425,8 @@ static void *backup_main(void *arg) {
         if (soak->is_over) {
             break;
         }
-        int status = spawn(backup_argv);
-        status = status == 0 ? spawn(verify_argv) : status;
+        int status = rig_spawn(backup_argv);
+        status = status == 0 ? rig_spawn(verify_argv) : status;
         if (status != 0) {
             fail(soak, "the backup or its check ended with %d", status);
         }

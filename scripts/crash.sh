@@ -7,7 +7,7 @@ seed="${CRASH_SEED:-100000}"
 "$crash/killloop" --writer "$crash/crash_writer" --cycles 20000 --seed "$seed"
 "$crash/powerloss" --writer "$crash/crash_writer" --shim "$PWD/$crash/libcrash_shim.so" \
   --tocsin "$1/tocsin" --states 200000 --seed "$seed"
-"$crash/bitflip" --writer "$crash/crash_writer" --flips 100000 --seed "$seed"
+"$crash/bitflip" --writer "$crash/crash_writer" --flips 100000 --tocsin "$1/tocsin" --seed "$seed"
 for fault in eio enospc; do
   "$crash/killloop" --writer "$crash/crash_writer" --cycles 2000 --fault "$fault" --seed "$seed"
 done

@@ -405,6 +405,10 @@ static bool open_env(struct verify *verify,
     struct err what = ERR_INIT;
     snprintf(place, sizeof(place), "%s: environment", params->name);
     verify_enter(verify, place);
+    *ret_is_open = false;
+    if (!verify_pages(verify, params->path, params->name, err)) {
+        return err->code == ERR_NONE;
+    }
     *ret_is_open = env_open(env, params, &what);
     if (!*ret_is_open && what.code == ERR_CORRUPT) {
         verify_problem(verify, "data.mdb", "%s", what.msg);

@@ -28,6 +28,13 @@ void verify_enter(struct verify *verify, const char *table);
 PRINTF_LIKE(3, 4)
 void verify_problem(struct verify *verify, const char *where, const char *fmt, ...);
 
+/* Look through the pages of the file in `path`. False: it must not be mapped, and either that is a
+ * problem told or err is set. */
+WARN_UNUSED bool verify_pages(struct verify *verify,
+                              const char *path,
+                              const char *name,
+                              struct err *err);
+
 /* Walk the rows of a table of the store whose keys begin with `prefix`; `check` gets the body of
  * those whose checksum is right (an empty one in tables without values). */
 typedef void (*verify_row_fn)(struct verify *verify, void *ctx, struct str key, struct str body);

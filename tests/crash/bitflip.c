@@ -31,7 +31,7 @@
 #define BATCHES       150
 #define OLDER         110 /* the older copy is as of this batch */
 #define TRIES         1000
-#define VERIFY_ONE_IN 20
+#define VERIFY_ONE_IN 100
 
 enum fault {
     FAULT_BIT,

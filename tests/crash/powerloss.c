@@ -108,7 +108,7 @@ static void report(const struct job *job, uint64_t point, struct disk_choice cho
     printf("# as it was before opening: %s\n", kept);
 }
 
-/* By the real program, before anything else touched it. A directory half-created has nothing yet. */
+/* By the real program, before anything else touched it. A half-created directory has nothing. */
 static bool verify_some(const struct job *job, const char *dir, uint64_t bits) {
     const struct power *power = job->power;
     if (power->tocsin == NULL || job->acked == 0 || bits / 64 % VERIFY_ONE_IN != 0) {

@@ -8,11 +8,13 @@
 #include "tsdb/seal.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <stdlib.h>
 
 #include "base/mem.h"
 #include "tsdb/bytes.h"
 #include "tsdb/codec_p3.h"
+#include "tsdb/rebuild.h"
 #include "tsdb/rollup.h"
 #include "tsdb/window.h"
 
@@ -284,6 +286,50 @@ static int rc_of(const struct err *err) {
     return err->code == ERR_CORRUPT ? MDB_CORRUPTED : MDB_PANIC;
 }
 
+/* The row as it is; a damaged one is made again, or sealing would never get past it. */
+static bool get_row(struct slice *slice,
+                    struct store *store,
+                    MDB_txn *txn,
+                    const struct job *job,
+                    uint64_t floor,
+                    bool *ret_found,
+                    struct err *err) {
+    struct err what = ERR_INIT;
+    if (store_get_row(store, txn, job->window, job->id, &slice->row, ret_found, &what)) {
+        return true;
+    }
+    if (what.code != ERR_CORRUPT) {
+        *err = what;
+        return false;
+    }
+    err_wrap(&what, "series %" PRIu64 " in window %" PRId64 ", made again from its segments",
+             job->id, job->window);
+    damage_note(slice->db, DAMAGE_ROW, &what);
+    *ret_found = true;
+    /* Its new chunks stand in segments already, from that of the first job on. */
+    return rebuild_row(store, txn, job->window, job->id, floor, job->ref.segment, &slice->row, err);
+}
+
+static bool get_window(struct slice *slice,
+                       struct store *store,
+                       MDB_txn *txn,
+                       int64_t window,
+                       struct store_window *ret,
+                       struct err *err) {
+    struct err what = ERR_INIT;
+    bool found;
+    if (store_get_window(store, txn, window, ret, &found, &what)) {
+        return true;
+    }
+    if (what.code != ERR_CORRUPT) {
+        *err = what;
+        return false;
+    }
+    err_wrap(&what, "window %" PRId64 ", counted again", window);
+    damage_note(slice->db, DAMAGE_WINDOW, &what);
+    return rebuild_window(store, txn, window, ret, err);
+}
+
 /* All jobs of one series and window: its row, and what goes with a new row. */
 static int put_row(struct slice *slice,
                    struct store *store,
@@ -294,7 +340,7 @@ static int put_row(struct slice *slice,
     const struct job *job = &slice->jobs[first];
     struct err err = ERR_INIT;
     bool found;
-    if (!store_get_row(store, txn, job->window, job->id, &slice->row, &found, &err)) {
+    if (!get_row(slice, store, txn, job, stats->segment_floor, &found, &err)) {
         return rc_of(&err);
     }
     /* What a merge took is no longer here; without the rest the row is as good as new. */
@@ -336,8 +382,7 @@ static int put_window(struct slice *slice,
     int64_t window = slice->jobs[first].window;
     struct store_window stats = { .t_min_ms = INT64_MAX, .t_max_ms = INT64_MIN };
     struct err err = ERR_INIT;
-    bool found;
-    if (!store_get_window(store, txn, window, &stats, &found, &err)) {
+    if (!get_window(slice, store, txn, window, &stats, &err)) {
         return rc_of(&err);
     }
     uint64_t bytes_before = slice->segment_bytes;

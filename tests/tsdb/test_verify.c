@@ -271,6 +271,42 @@ static void damage_is_named(void **state) {
     (void)state;
 }
 
+/* A damaged row or window does not stop sealing into it, and nothing that was there is lost. */
+static void sealing_makes_again(void **state) {
+    static const change_fn changes[] = { flip_row, flip_window };
+    for (size_t i = 0; i < ARRAY_LEN(changes); i++) {
+        struct fixture f;
+        struct findings findings;
+        struct err err = ERR_INIT;
+        fixture_init(&f);
+        fake_clock_init(&f.clock, HOUR_MS);
+        fixture_open(&f);
+        put_run(&f, make_series(&f, "v", NULL), 0, 15000, 130); /* one chunk is full */
+        assert_true(tsdb_maintain_blocking(f.db, &err));
+        fixture_close(&f);
+        change_store(&f, changes[i]);
+        fixture_open(&f);
+        put_run(&f, make_series(&f, "v", NULL), 130 * 15000, 15000, 130);
+        assert_true(tsdb_maintain_blocking(f.db, &err));
+        struct tsdb_stats stats;
+        tsdb_stats(f.db, &stats);
+        assert_true(stats.damage_count > 0);
+        fixture_close(&f);
+        struct tsdb_verify_totals totals = verify(&f, &findings);
+        assert_string_equal(findings.text, "");
+        assert_true(totals.samples + totals.journal_samples >= 260);
+        fixture_open(&f);
+        const char *text = read_name(&f, "v");
+        size_t samples = 0;
+        for (; (text = strchr(text, ':')) != NULL; text++) {
+            samples++;
+        }
+        assert_int_equal(samples, 260);
+        fixture_finish(&f);
+    }
+    (void)state;
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
@@ -279,6 +315,7 @@ int main(void) {
         TEST(whole_and_merged),
         TEST(nothing_there),
         cmocka_unit_test(damage_is_named),
+        cmocka_unit_test(sealing_makes_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,7 +18,8 @@ WARN_UNUSED bool rebuild_row(struct store *store,
                              struct store_row *row,
                              struct err *err);
 
-/* Counts and bounds; what rows do not tell (floor, time of change) is 0. Damaged rows are left out. */
+/* Counts and bounds; floor and time of change, which rows do not tell, are 0. Damaged rows are left
+ * out. */
 WARN_UNUSED bool rebuild_window(struct store *store,
                                 MDB_txn *txn,
                                 int64_t window,

@@ -72,6 +72,11 @@ WARN_UNUSED bool env_revive(struct env *env);
 
 void env_check_readers(struct env *env);
 
+/* Turn free pages into holes of the file when there are many (env_release.c). Holds up writers for
+ * about budget_ns at most; call again for the rest. False: it cannot be done here. Never while the
+ * calling thread has a transaction open. */
+bool env_release_pages(struct env *env, int64_t budget_ns);
+
 /* Bytes of the data file in use (pages up to the last one). */
 uint64_t env_used_bytes(struct env *env);
 /* Bytes of the pages one database uses; 0 when it cannot be read. */

@@ -16,6 +16,9 @@
 #define TICK_NS             INT64_C(2000000000)
 #define READER_CHECK_TICKS  5
 #define IDLE_TICKS          30
+#define RELEASE_TICKS       15
+#define RELEASE_STORE_NS    INT64_C(100000000)
+#define RELEASE_JOURNAL_NS  INT64_C(2000000)
 #define CLOSED_BYTES_ENOUGH 65536
 #define GRACE_MS_MAX        (5 * 60 * 1000)
 #define MERGE_DELAY_MS_MAX  (60 * 60 * 1000)
@@ -155,6 +158,15 @@ static bool merge_locked(struct tsdb *db, bool is_forced, bool *ret_is_idle, str
     return ok;
 }
 
+/* Free pages cost nothing to find, but commits wait meanwhile: not long. Where the file system knows
+ * no holes nothing is lost but the space. */
+static void release_pages(struct tsdb *db) {
+    if (!db->is_latched) {
+        (void)env_release_pages(&db->store.env, RELEASE_STORE_NS);
+        (void)env_release_pages(&db->journal, RELEASE_JOURNAL_NS);
+    }
+}
+
 static bool merge_all_locked(struct tsdb *db, struct err *err) {
     bool is_idle = false;
     bool ok = merge_sweep(db, err);
@@ -173,6 +185,7 @@ bool tsdb_maintain_blocking(struct tsdb *db, struct err *err) {
     }
     pthread_mutex_lock(&db->maintain_lock);
     bool ok = run(db, true, err) && merge_all_locked(db, err);
+    release_pages(db);
     pthread_mutex_unlock(&db->maintain_lock);
     metrics_refresh(db);
     return ok;
@@ -243,6 +256,11 @@ static void *store_main(void *arg) {
             db->lsn_mark = db->visible_lsn;
         }
         (void)db_check_space(db); /* kept in the health state */
+        if (tick % RELEASE_TICKS == 0) {
+            pthread_mutex_lock(&db->maintain_lock);
+            release_pages(db);
+            pthread_mutex_unlock(&db->maintain_lock);
+        }
         struct err err = ERR_INIT;
         pthread_mutex_lock(&db->maintain_lock);
         /* A failure is counted, shows in tsdb_health when it matters, and is tried again. */

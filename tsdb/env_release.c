@@ -13,9 +13,8 @@
 #include "base/mem.h"
 #include "tsdb/env.h"
 
-#define RUN_PAGES_MIN 8 /* smaller holes are not worth a system call */
-#define EXCESS_MIN    ((uint64_t)1 << 20)
-#define EXCESS_SHARE  32 /* of what is in use */
+#define EXCESS_MIN   ((uint64_t)1 << 18)
+#define EXCESS_SHARE 64 /* of what is in use */
 
 struct release {
     struct env *env;
@@ -98,11 +97,9 @@ static bool punch_runs(const struct release *release, int64_t until_ns) {
         while (end < release->count && release->pages[end] == release->pages[end - 1] + 1) {
             end++;
         }
-        if (end - first >= RUN_PAGES_MIN) {
-            is_supported = fallocate(release->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                                     (off_t)(release->pages[first] * release->page_bytes),
-                                     (off_t)((end - first) * release->page_bytes)) == 0;
-        }
+        is_supported = fallocate(release->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                 (off_t)(release->pages[first] * release->page_bytes),
+                                 (off_t)((end - first) * release->page_bytes)) == 0;
         first = end;
         if (clock_mono_ns(clock_system()) >= until_ns) {
             break;

@@ -123,6 +123,7 @@ static bool load_group(struct merge *merge, MDB_txn *txn, struct err *err) {
     arena_reset(&merge->arena);
     merge->series_count = 0;
     merge->series_next = 0;
+    merge->written = NULL;
     if (merge->name_next < merge->name_count) {
         struct str name = merge->names[merge->name_next];
         for (size_t i = 0; ok && i < merge->plan.source_count; i++) {
@@ -212,15 +213,39 @@ static void note_last(struct merge *merge, uint64_t id, const struct store_row *
     merge->lasts[merge->last_count++] = (struct merge_last){ .id = id, .row = *last };
 }
 
-static void write_series(struct merge *merge, uint64_t id) {
+/* Buckets of one histogram follow one another. */
+static bool is_next_bucket(const struct merge_series *before, const struct merge_series *series) {
+    if (isnan(before->upper_bound) || isnan(series->upper_bound) ||
+        before->labels.count != series->labels.count) {
+        return false;
+    }
+    for (size_t i = 0; i < series->labels.count; i++) {
+        const struct label *x = &before->labels.items[i];
+        const struct label *y = &series->labels.items[i];
+        if (!str_eq(x->name, y->name) ||
+            (!str_eq(x->value, y->value) && !str_eq(x->name, STR("le")))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void write_series(struct merge *merge, const struct merge_series *series) {
     const struct tsdb_column *column = &merge->column;
-    struct directory_entry entry = { .id = id };
+    struct directory_entry entry = { .id = series->id };
     struct store_window *stats = &merge->target.stats;
     size_t cut_count;
     run_cut_times(column->t_ms, column->count, merge->db->head.block_ms, &merge->cuts,
                   &merge->cut_cap, &cut_count);
-    run_writer_add(&merge->writer, id, column, merge->cuts, cut_count, &entry.segment,
-                   &entry.offset);
+    struct run_series run = {
+        .id = series->id,
+        .column = column,
+        .cuts = merge->cuts,
+        .cut_count = cut_count,
+        .is_next_bucket = merge->written != NULL && is_next_bucket(merge->written, series),
+    };
+    run_writer_add(&merge->writer, &run, &entry.segment, &entry.offset);
+    merge->written = series;
     merge->entries = vec_grow(merge->entries, &merge->entry_cap, merge->entry_count + 1,
                               sizeof(merge->entries[0]));
     merge->entries[merge->entry_count++] = entry;
@@ -251,7 +276,7 @@ static bool merge_one(struct merge *merge,
     }
     note_last(merge, series->id, &last);
     if (merge->column.count > 0) {
-        write_series(merge, series->id);
+        write_series(merge, series);
     }
     return true;
 }

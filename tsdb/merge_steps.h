@@ -48,6 +48,7 @@ struct merge {
     size_t series_count;
     size_t series_cap;
     size_t series_next;
+    const struct merge_series *written; /* the last one of the metric that had samples */
 
     /* their samples */
     struct run_cache cache;

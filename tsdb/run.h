@@ -17,22 +17,30 @@
 
 /* ---- reading ---- */
 
-#define RUN_CACHE_SLOTS 1024
+#define RUN_CACHE_SLOTS 512
 
-struct run_times {
+/* A decoded column, times or values. */
+struct run_decoded {
     int64_t place; /* with segment and offset: whose these are */
     uint32_t segment;
     uint16_t offset;
     uint32_t count;
-    int64_t *t_ms; /* of `cap` elements */
     size_t cap;
+
+    union {
+        int64_t *t_ms;
+        double *values;
+        void *cells;
+    };
 };
 
-/* What a reader remembers: segments whose checksum was right, columns of times. */
+/* What a reader remembers: segments whose checksum was right, columns of times, values that others
+ * lean on. Columns are kept by hash, the last one wins. */
 struct run_cache {
     struct u64map verified;
-    struct run_times *times; /* [RUN_CACHE_SLOTS], by hash; NULL until needed */
-    int64_t *scratch;        /* [RUN_CHUNK_SAMPLES_MAX] */
+    struct run_decoded *times;  /* [RUN_CACHE_SLOTS]; NULL until needed */
+    struct run_decoded *values; /* the same */
+    int64_t *scratch;           /* [RUN_CHUNK_SAMPLES_MAX]; the same */
 };
 
 void run_cache_init(struct run_cache *cache);
@@ -85,6 +93,11 @@ struct run_writer {
     struct run_piece *pieces;
     size_t piece_count;
     size_t piece_cap;
+    struct run_piece *before; /* of the series before */
+    size_t before_count;
+    size_t before_cap;
+    double *before_values;
+    size_t before_value_cap;
 };
 
 void run_writer_init(struct run_writer *writer);
@@ -104,12 +117,17 @@ void run_cut_times(const int64_t *t_ms,
                    size_t *cap,
                    size_t *ret_count);
 
-/* Append a series, ascending in time, cut as given. Says where its run begins. */
+struct run_series {
+    uint64_t id;
+    const struct tsdb_column *column; /* ascending in time */
+    const struct run_cut *cuts;
+    size_t cut_count;
+    bool is_next_bucket; /* of the histogram the series before belongs to */
+};
+
+/* Append a series. Says where its run begins. */
 void run_writer_add(struct run_writer *writer,
-                    uint64_t id,
-                    const struct tsdb_column *column,
-                    const struct run_cut *cuts,
-                    size_t cut_count,
+                    const struct run_series *series,
                     uint32_t *ret_segment,
                     uint16_t *ret_offset);
 

@@ -22,10 +22,18 @@ struct run_column {
     uint16_t end; /* where the next one would lie */
 };
 
+/* A chunk: as it would be alone and, when there is a neighbour, leaning on that. */
 struct run_piece {
     struct run_column times;
-    size_t at; /* in payloads */
-    size_t len;
+    size_t first; /* sample of the series */
+    size_t alone_at;
+    size_t alone_len;
+    size_t leaning_at;
+    size_t leaning_len; /* 0: nothing to lean on, or of no use */
+    /* where it was put */
+    uint32_t segment;
+    uint16_t offset;
+    uint8_t chain; /* chunks to decode before it */
 };
 
 void run_writer_init(struct run_writer *writer) {
@@ -49,6 +57,8 @@ void run_writer_finish(struct run_writer *writer) {
     mem_free(writer->segments);
     mem_free(writer->columns);
     mem_free(writer->pieces);
+    mem_free(writer->before);
+    mem_free(writer->before_values);
 }
 
 /* ---- cutting ---- */
@@ -183,26 +193,50 @@ static struct run_column place_times(struct run_writer *writer, const int64_t *t
 
 /* ---- series ---- */
 
-static void encode_pieces(struct run_writer *writer,
-                          const struct tsdb_column *column,
-                          const struct run_cut *cuts,
-                          size_t cut_count) {
-    buf_reset(&writer->payloads);
-    writer->piece_count = 0;
-    for (size_t i = 0; i < cut_count; i++) {
-        size_t first = cuts[i].first;
-        size_t count = cuts[i].end - first;
-        assert(count >= 1 && count <= RUN_CHUNK_SAMPLES_MAX);
-        struct run_piece piece = {
-            .times = place_times(writer, column->t_ms + first, count),
-            .at = writer->payloads.len,
-        };
-        p3_group_encode(&writer->encoder, column->values + first, count, NULL, &writer->payloads);
-        piece.len = writer->payloads.len - piece.at;
-        writer->pieces = vec_grow(writer->pieces, &writer->piece_cap, writer->piece_count + 1,
-                                  sizeof(writer->pieces[0]));
-        writer->pieces[writer->piece_count++] = piece;
+/* The chunk of the series before with the same times. */
+static const struct run_piece *neighbour_of(const struct run_writer *writer, size_t number) {
+    if (number >= writer->before_count) {
+        return NULL;
     }
+    const struct run_piece *before = &writer->before[number];
+    const struct run_column *times = &writer->pieces[number].times;
+    bool is_same = before->times.segment == times->segment && before->times.offset == times->offset;
+    return is_same && before->chain + 1 < RUN_CHAIN_MAX ? before : NULL;
+}
+
+static void encode_piece(struct run_writer *writer,
+                         const struct run_series *series,
+                         size_t number) {
+    size_t first = series->cuts[number].first;
+    size_t count = series->cuts[number].end - first;
+    const double *values = series->column->values + first;
+    assert(count >= 1 && count <= RUN_CHUNK_SAMPLES_MAX);
+    writer->pieces = vec_grow(writer->pieces, &writer->piece_cap, writer->piece_count + 1,
+                              sizeof(writer->pieces[0]));
+    struct run_piece *piece = &writer->pieces[writer->piece_count++];
+    *piece = (struct run_piece){
+        .times = place_times(writer, series->column->t_ms + first, count),
+        .first = first,
+        .alone_at = writer->payloads.len,
+    };
+    p3_group_encode(&writer->encoder, values, count, NULL, &writer->payloads);
+    piece->alone_len = writer->payloads.len - piece->alone_at;
+    const struct run_piece *neighbour = neighbour_of(writer, number);
+    if (neighbour == NULL) {
+        return;
+    }
+    piece->leaning_at = writer->payloads.len;
+    p3_group_encode(&writer->encoder, values, count, writer->before_values + neighbour->first,
+                    &writer->payloads);
+    size_t len = writer->payloads.len - piece->leaning_at;
+    const uint8_t *bytes = (const uint8_t *)writer->payloads.ptr + piece->leaning_at;
+    piece->leaning_len = p3_group_has_neighbour(bytes, len) ? len : 0;
+}
+
+/* May the piece lean on its neighbour where it is going to be put? */
+static bool leans(const struct run_writer *writer, size_t number) {
+    return writer->pieces[number].leaning_len > 0 &&
+           writer->before[number].segment == writer->values_number;
 }
 
 /* How many pieces from `first` on fit behind what is in the segment. */
@@ -210,7 +244,9 @@ static size_t count_fitting(const struct run_writer *writer, size_t first) {
     size_t len = writer->values.len + RUN_HEADER_MAX;
     size_t count = 0;
     while (first + count < writer->piece_count) {
-        len += RUN_CHUNK_HEADER_MAX + writer->pieces[first + count].len;
+        const struct run_piece *piece = &writer->pieces[first + count];
+        len += RUN_CHUNK_HEADER_MAX;
+        len += leans(writer, first + count) ? piece->leaning_len : piece->alone_len;
         if (len > SEGMENT_BYTES_MAX) {
             break;
         }
@@ -219,37 +255,69 @@ static size_t count_fitting(const struct run_writer *writer, size_t first) {
     return count;
 }
 
+static void put_piece(struct run_writer *writer, size_t number, bool is_first) {
+    struct buf *values = &writer->values;
+    struct run_piece *piece = &writer->pieces[number];
+    const struct run_column *times = &piece->times;
+    const struct run_column *before = is_first ? NULL : &writer->pieces[number - 1].times;
+    bool is_next =
+        before != NULL && before->segment == times->segment && before->end == times->offset;
+    bool is_leaning = leans(writer, number);
+    piece->segment = writer->values_number;
+    piece->offset = (uint16_t)values->len;
+    piece->chain = is_leaning ? (uint8_t)(writer->before[number].chain + 1) : 0;
+    buf_putc(values, (char)(CHUNK_P3_GROUP | (is_next ? 0 : RUN_TIMES_NAMED) |
+                            (is_leaning ? RUN_NEIGHBOUR : 0)));
+    if (!is_next) {
+        buf_uvarint(values, times->segment);
+        buf_uvarint(values, times->offset);
+    }
+    if (is_leaning) {
+        buf_uvarint(values, (uint64_t)(piece->offset - writer->before[number].offset));
+    }
+    size_t at = is_leaning ? piece->leaning_at : piece->alone_at;
+    size_t len = is_leaning ? piece->leaning_len : piece->alone_len;
+    buf_uvarint(values, len);
+    buf_str(values, str_n(writer->payloads.ptr + at, len));
+}
+
 static void put_pieces(struct run_writer *writer, uint64_t id, size_t first, size_t count) {
     struct buf *values = &writer->values;
     bool goes_on = first + count < writer->piece_count;
     buf_uvarint(values, id);
     buf_uvarint(values, count << 1 | (goes_on ? 1 : 0));
     for (size_t i = first; i < first + count; i++) {
-        const struct run_piece *piece = &writer->pieces[i];
-        const struct run_column *times = &piece->times;
-        const struct run_column *before = i > first ? &writer->pieces[i - 1].times : NULL;
-        bool is_next =
-            before != NULL && before->segment == times->segment && before->end == times->offset;
-        buf_putc(values, (char)(CHUNK_P3_GROUP | (is_next ? 0 : RUN_TIMES_NAMED)));
-        if (!is_next) {
-            buf_uvarint(values, times->segment);
-            buf_uvarint(values, times->offset);
-        }
-        buf_uvarint(values, piece->len);
-        buf_str(values, str_n(writer->payloads.ptr + piece->at, piece->len));
+        put_piece(writer, i, i == first);
     }
     segment_count(values);
     assert(!values->is_over);
 }
 
+/* The next series may lean on this one. */
+static void keep_series(struct run_writer *writer, const struct tsdb_column *column) {
+    struct run_piece *pieces = writer->before;
+    size_t cap = writer->before_cap;
+    writer->before = writer->pieces;
+    writer->before_cap = writer->piece_cap;
+    writer->before_count = writer->piece_count;
+    writer->pieces = pieces;
+    writer->piece_cap = cap;
+    writer->piece_count = 0;
+    writer->before_values = vec_grow(writer->before_values, &writer->before_value_cap,
+                                     column->count, sizeof(writer->before_values[0]));
+    memcpy(writer->before_values, column->values, column->count * sizeof(column->values[0]));
+}
+
 void run_writer_add(struct run_writer *writer,
-                    uint64_t id,
-                    const struct tsdb_column *column,
-                    const struct run_cut *cuts,
-                    size_t cut_count,
+                    const struct run_series *series,
                     uint32_t *ret_segment,
                     uint16_t *ret_offset) {
-    encode_pieces(writer, column, cuts, cut_count);
+    buf_reset(&writer->payloads);
+    writer->piece_count = 0;
+    writer->before_count = series->is_next_bucket ? writer->before_count : 0;
+    for (size_t i = 0; i < series->cut_count; i++) {
+        encode_piece(writer, series, i);
+    }
     for (size_t first = 0; first < writer->piece_count;) {
         if (writer->values.len == 0) {
             begin_values(writer);
@@ -263,11 +331,12 @@ void run_writer_add(struct run_writer *writer,
             *ret_segment = writer->values_number;
             *ret_offset = (uint16_t)writer->values.len;
         }
-        put_pieces(writer, id, first, count);
+        put_pieces(writer, series->id, first, count);
         first += count;
         if (first < writer->piece_count) {
             segment_set_next(&writer->values, writer->number_next - writer->values_number);
             finish_segment(writer, &writer->values, writer->values_number);
         }
     }
+    keep_series(writer, series->column);
 }

@@ -1,6 +1,7 @@
 /* Segments: chunks packed into values of k × 4096 - 16 bytes, so that LMDB wastes no page. */
 #include <assert.h>
 #include <inttypes.h>
+#include <sys/mman.h>
 
 #include "base/hash.h"
 #include "tsdb/bytes.h"
@@ -135,6 +136,23 @@ static bool parse_chunk(const uint8_t *bytes,
            t_min_ms == ref->t_min_ms && t_max_ms == ref->t_max_ms;
 }
 
+static void prefetch(MDB_val value) {
+    uintptr_t start = (uintptr_t)value.mv_data & ~(uintptr_t)(PAGE_BYTES - 1);
+    uintptr_t end = (uintptr_t)value.mv_data + value.mv_size;
+    /* A hint: whether it was taken does not matter. */
+    (void)madvise((void *)start, end - start, MADV_WILLNEED);
+}
+
+void segment_prefetch(struct store *store, MDB_txn *txn, int64_t place, uint64_t number) {
+    uint8_t key[16];
+    segment_key(key, place, number);
+    MDB_val mdb_key = { .mv_size = sizeof(key), .mv_data = key };
+    MDB_val value;
+    if (mdb_get(txn, store->dbis[STORE_SEGMENTS], &mdb_key, &value) == 0) {
+        prefetch(value);
+    }
+}
+
 bool segment_get(struct store *store,
                  MDB_txn *txn,
                  int64_t place,
@@ -152,6 +170,9 @@ bool segment_get(struct store *store,
     }
     if (rc != 0) {
         return env_fail(&store->env, err, rc, "reading segment %" PRIu64, number);
+    }
+    if (!is_verified) {
+        prefetch(value);
     }
     const uint8_t *bytes = value.mv_data;
     if (value.mv_size < SEGMENT_HEADER_BYTES) {

@@ -257,6 +257,10 @@ WARN_UNUSED bool segment_get(struct store *store,
                              struct segment_view *ret,
                              struct err *err);
 
+/* Have the segment read from the disk in the background, if there is one: the map is not read ahead
+ * by the system (MDB_NORDAHEAD), and faults would fetch it page by page. */
+void segment_prefetch(struct store *store, MDB_txn *txn, int64_t place, uint64_t number);
+
 /* Find a chunk; `is_verified`: the segment's checksum was seen to be right before. ret->bytes lie
  * in the transaction's memory. */
 WARN_UNUSED bool segment_get_chunk(struct store *store,

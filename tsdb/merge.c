@@ -423,24 +423,38 @@ static bool list_all(struct tsdb *db,
     return ok;
 }
 
+/* LMDB reuses what a transaction freed only after another one. */
+static int put_same_state(void *ctx, struct store *store, MDB_txn *txn) {
+    struct store_state state;
+    struct err err = ERR_INIT;
+    bool found;
+    if (!store_get_state(store, txn, &state, &found, &err)) {
+        return merge_rc_of(&err);
+    }
+    return found ? store_put_state(store, txn, &state) : 0;
+}
+
 bool merge_sweep(struct tsdb *db, struct err *err) {
     struct part *merged;
     struct part *live;
     size_t merged_count;
     size_t live_count;
+    bool has_swept = false;
     bool ok = list_all(db, &merged, &merged_count, &live, &live_count, err);
     for (size_t i = 0; ok && i < merged_count; i++) {
         bool is_being_built = db->merge != NULL && merged[i].place == db->merge->target.place;
         if (merged[i].state != PART_LIVE && !is_being_built) {
             ok = sweep_merged(db, &merged[i], err);
+            has_swept = true;
         }
     }
     for (size_t i = 0; ok && i < live_count; i++) {
         if (!live[i].is_merged && live[i].stats.segment_floor > 0 && !live[i].stats.is_swept) {
             ok = sweep_window(db, &live[i], err);
+            has_swept = true;
         }
     }
     mem_free(merged);
     mem_free(live);
-    return ok;
+    return ok && (!has_swept || store_write(db, put_same_state, NULL, "freeing pages", err));
 }

@@ -147,8 +147,14 @@ static bool choose_stretch(struct sealed *sealed,
     }
     if (count > 1 || only->is_merged) {
         int64_t block_ms = sealed->db->head.block_ms;
-        stretch->first_ms = i64_floor_div(t_ms, block_ms) * block_ms;
-        stretch->last_ms = i64_add_sat(stretch->first_ms, block_ms - 1);
+        if (__builtin_mul_overflow(stretch->window, block_ms, &stretch->first_ms)) {
+            stretch->first_ms = INT64_MIN; /* the first window of all begins before that */
+        }
+        if (__builtin_mul_overflow(stretch->window + 1, block_ms, &stretch->last_ms)) {
+            stretch->last_ms = INT64_MAX;
+        } else {
+            stretch->last_ms--;
+        }
         return true;
     }
     bool found;

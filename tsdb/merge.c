@@ -24,7 +24,7 @@ static int put_building(void *ctx, struct store *store, MDB_txn *txn) {
     struct err err = ERR_INIT;
     bool found;
     if (!store_get_state(store, txn, &state, &found, &err)) {
-        return merge_rc_of(&err);
+        return store_rc_of(&err);
     }
     merge->target.place = part_place(state.segment_next++);
     merge->segment_floor = state.segment_next;
@@ -51,7 +51,13 @@ bool merge_begin(struct tsdb *db,
     arena_init(&merge->arena, SIZE_MAX);
     run_cache_init(&merge->cache);
     run_writer_init(&merge->writer);
-    buf_init(&merge->posting_after, SIZE_MAX);
+    merge->places = mem_alloc((plan->source_count + 1) * sizeof(merge->places[0]));
+    for (size_t i = 0; i < plan->source_count; i++) {
+        merge->places[i] = plan->sources[i].place;
+    }
+    posting_union_init(&merge->postings, db);
+    merge->postings.places = merge->places;
+    merge->postings.place_count = plan->source_count;
     if (!store_write(db, put_building, merge, "beginning a merge", err) ||
         !merge_load(merge, err)) {
         merge_destroy(merge);
@@ -79,7 +85,8 @@ void merge_destroy(struct merge *merge) {
     mem_free(merge->entries);
     mem_free(merge->lasts);
     idset_finish(&merge->entry_ids);
-    buf_finish(&merge->posting_after);
+    mem_free(merge->places);
+    posting_union_finish(&merge->postings);
     mem_free(merge);
 }
 
@@ -116,7 +123,7 @@ static int flip(void *ctx, struct store *store, MDB_txn *txn) {
         struct err err = ERR_INIT;
         bool found;
         if (!part_get(store, txn, source->place, &part, &found, &err)) {
-            return merge_rc_of(&err);
+            return store_rc_of(&err);
         }
         if (!found || part.state != PART_LIVE) {
             BUG("a part went away while it was merged");
@@ -234,7 +241,7 @@ static int put_dead(void *ctx, struct store *store, MDB_txn *txn) {
     struct err err = ERR_INIT;
     bool found;
     if (!part_get(store, txn, *(const int64_t *)ctx, &part, &found, &err)) {
-        return merge_rc_of(&err);
+        return store_rc_of(&err);
     }
     part.state = PART_DEAD;
     return found ? part_put(store, txn, &part) : 0;
@@ -298,7 +305,7 @@ static int sweep_row(const struct sweep *sweep, struct store *store, MDB_txn *tx
     bool found;
     if (!store_get_row(store, txn, window, id, &row, &found, &err)) {
         store_row_finish(&row);
-        return merge_rc_of(&err);
+        return store_rc_of(&err);
     }
     size_t count = row.count;
     store_row_drop_below(&row, sweep->part.stats.segment_floor);
@@ -374,7 +381,7 @@ static int end_window_sweep(void *ctx, struct store *store, MDB_txn *txn) {
         return rc;
     }
     if (!part_get(store, txn, sweep->part.place, &part, &found, &err) || !found) {
-        return merge_rc_of(&err);
+        return store_rc_of(&err);
     }
     part.stats.is_swept = true;
     return part_put(store, txn, &part);

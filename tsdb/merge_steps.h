@@ -2,7 +2,7 @@
 #pragma once
 
 #include "tsdb/merge.h"
-#include "tsdb/window.h"
+#include "tsdb/posting_union.h"
 
 #define MERGE_SLICE_BYTES   ((size_t)1 << 20)   /* written per transaction */
 #define MERGE_SLICE_SAMPLES ((uint64_t)4 << 20) /* looked at per read transaction */
@@ -68,8 +68,8 @@ struct merge {
     size_t last_cap;
     size_t last_next;
     struct idset entry_ids;
-    struct buf posting_after; /* key of the pair written last, without place and part number */
-    bool has_posting;
+    int64_t *places; /* of the sources */
+    struct posting_union postings;
 };
 
 /* Names and ids of the sources. */
@@ -78,8 +78,3 @@ WARN_UNUSED bool merge_load(struct merge *merge, struct err *err);
 WARN_UNUSED bool merge_chunks(struct merge *merge, struct err *err);
 WARN_UNUSED bool merge_directory(struct merge *merge, struct err *err);
 WARN_UNUSED bool merge_postings(struct merge *merge, struct err *err);
-
-/* LMDB code for an error found while reading inside a write. */
-static inline int merge_rc_of(const struct err *err) {
-    return err->code == ERR_CORRUPT ? MDB_CORRUPTED : MDB_PANIC;
-}

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "tsdb/bytes.h"
 #include "tsdb/head.h"
+#include "tsdb/rollup.h"
 
 #define PART_VERSION 1
 #define PART_BYTES   (2 + 2 * 8 + STORE_WINDOW_STATS_BYTES)
@@ -438,6 +439,9 @@ bool part_ids(struct store *store,
               int64_t place,
               struct idset *out,
               struct err *err) {
+    if (rollup_is_place(place)) {
+        return rollup_ids(store, txn, place, out, err);
+    }
     return part_is_merged(place) ? directory_ids(store, txn, place, out, err)
                                  : row_ids(store, txn, place, out, err);
 }

@@ -4,6 +4,7 @@
 #include <assert.h>
 
 #include "base/mem.h"
+#include "tsdb/rollup.h"
 
 /* ---- the open queriers ---- */
 
@@ -140,7 +141,8 @@ bool querier_parts(struct tsdb_querier *querier, MDB_txn *txn, struct err *err) 
     querier->parts = NULL;
     if (!part_list(&db->store, txn, head_window(&db->head, querier->t_min_ms),
                    head_window(&db->head, querier->t_max_ms), &querier->parts, &querier->part_count,
-                   err)) {
+                   err) ||
+        !rollup_add_places(querier, txn, err)) {
         querier->parts_txn_id = UINT64_MAX;
         return false;
     }

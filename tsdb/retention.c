@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "tsdb/bytes.h"
 #include "tsdb/merge.h"
+#include "tsdb/rollup.h"
 #include "tsdb/window.h"
 
 #define SLICE_ROWS_MAX 4096
@@ -181,6 +182,25 @@ static bool sweep_series(struct tsdb *db, int64_t cut, struct err *err) {
     return ok;
 }
 
+/* Before this window neither samples nor rollups are kept. */
+static int64_t series_cut(const struct tsdb *db, int64_t cut) {
+    int64_t retention_ms = 0;
+    for (size_t i = 0; i < db->rollup_count; i++) {
+        if (db->rollups[i].retention_ms == 0) {
+            return INT64_MIN;
+        }
+        if (db->rollups[i].retention_ms > retention_ms) {
+            retention_ms = db->rollups[i].retention_ms;
+        }
+    }
+    if (retention_ms == 0 || cut == INT64_MIN) {
+        return cut;
+    }
+    int64_t rolled = head_window(
+        &db->head, i64_sub_sat(clock_wall_ms(db->clock), retention_ms + ROLLUP_PERIOD_MS));
+    return rolled < cut ? rolled : cut;
+}
+
 bool retention_apply(struct tsdb *db, struct err *err) {
     int64_t cut = INT64_MIN;
     size_t count = 0;
@@ -194,7 +214,7 @@ bool retention_apply(struct tsdb *db, struct err *err) {
         ok = delete_before(db, cut, &count, err);
     }
     if (ok && (count > 0 || !db->has_swept)) {
-        ok = sweep_series(db, cut, err);
+        ok = sweep_series(db, series_cut(db, cut), err);
         db->has_swept = ok;
         if (count > 0) {
             db->raw_floor_ms = cut * db->head.block_ms;

@@ -79,10 +79,12 @@ WARN_UNUSED bool rollup_read_period(const struct rollup_read *read,
 /* Buckets up to here come from rows even in a period that is not built: their samples are gone. */
 int64_t rollup_split(const struct tsdb *db, int64_t resolution_ms, int64_t period);
 
-/* ---- building (rollup_build.c) ---- */
+/* ---- marks (rollup_marks.c) ---- */
 
-/* What a row of table rollup_marks says. */
+/* A row of table rollup_marks. */
 struct rollup_mark {
+    int64_t resolution_ms;
+    int64_t period;
     bool is_built;
     uint64_t id_next; /* while building: series below are done */
 };
@@ -94,10 +96,45 @@ WARN_UNUSED bool rollup_get_mark(struct store *store,
                                  struct rollup_mark *ret,
                                  bool *ret_found,
                                  struct err *err);
+/* Returns an LMDB code. */
+int rollup_put_mark(struct store *store, MDB_txn *txn, const struct rollup_mark *mark);
 
-/* Samples in [t_min_ms, t_max_ms] are being sealed: periods that were built no longer are. Returns
- * an LMDB code. */
+/* Every mark, by resolution and period; *ret is for mem_free. Damaged ones are noted and listed as
+ * not built. */
+WARN_UNUSED bool rollup_list_marks(struct tsdb *db,
+                                   MDB_txn *txn,
+                                   struct rollup_mark **ret,
+                                   size_t *ret_count,
+                                   struct err *err);
+
+/* Samples in [t_min_ms, t_max_ms] came or went: periods that were built no longer are. Returns an
+ * LMDB code. */
 int rollup_touch(struct tsdb *db, MDB_txn *txn, int64_t t_min_ms, int64_t t_max_ms);
+
+/* ---- finding (rollup_index.c) ---- */
+
+/* Where the postings of a period stand: a place (part.h) of its own. */
+int64_t rollup_place(int64_t resolution_ms, int64_t period);
+
+/* Write the postings of a period, whose series are `ids`, from those of its parts. */
+WARN_UNUSED bool rollup_index(struct tsdb *db,
+                              const struct rollup_mark *mark,
+                              const struct idset *ids,
+                              struct err *err);
+
+bool rollup_is_place(int64_t place);
+/* Ids of every series with a row at the place, appended. */
+WARN_UNUSED bool rollup_ids(struct store *store,
+                            MDB_txn *txn,
+                            int64_t place,
+                            struct idset *out,
+                            struct err *err);
+
+/* Add to the querier's parts, for finding series only, the places of its range where samples are
+ * gone and rollups are left. */
+WARN_UNUSED bool rollup_add_places(struct tsdb_querier *querier, MDB_txn *txn, struct err *err);
+
+/* ---- building (rollup_build.c) ---- */
 
 /*
  * Build what is due, some thousand series per call, and drop what is older than its retention.

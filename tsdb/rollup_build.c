@@ -11,15 +11,12 @@
 #include "tsdb/rollup.h"
 #include "tsdb/window.h"
 
-#define MARK_VERSION     1
 #define SLICE_SERIES_MAX 2048
 #define SLICE_BYTES_MAX  ((size_t)3 << 20)
 #define TRIM_ROWS_MAX    4096
 
 struct build {
     struct tsdb *db;
-    int64_t resolution_ms;
-    int64_t period;
     struct rollup_mark mark;
     struct idset ids; /* of this slice */
     size_t id_count;  /* of them done */
@@ -30,81 +27,12 @@ struct build {
     size_t row_end_cap;
 };
 
-/* ---- marks ---- */
-
-bool rollup_get_mark(struct store *store,
-                     MDB_txn *txn,
-                     int64_t resolution_ms,
-                     int64_t period,
-                     struct rollup_mark *ret,
-                     bool *ret_found,
-                     struct err *err) {
-    uint8_t key[ROLLUP_MARK_KEY_BYTES];
-    rollup_mark_key(key, resolution_ms, period);
-    struct str body;
-    if (!store_get(store, txn, STORE_ROLLUP_MARKS, str_n((const char *)key, sizeof(key)), &body,
-                   ret_found, err)) {
-        return false;
-    }
-    *ret = (struct rollup_mark){ 0 };
-    if (*ret_found) {
-        struct reader reader = reader_init(body.ptr, body.len);
-        uint8_t version = reader_u8(&reader);
-        ret->is_built = reader_u8(&reader) != 0;
-        ret->id_next = reader_le64(&reader);
-        if (reader.is_bad || version != MARK_VERSION) {
-            return err_set(err, ERR_CORRUPT, "store: a row of table rollup_marks is malformed");
-        }
-    }
-    return true;
-}
-
-static int put_mark(struct store *store,
-                    MDB_txn *txn,
-                    int64_t resolution_ms,
-                    int64_t period,
-                    const struct rollup_mark *mark) {
-    uint8_t key[ROLLUP_MARK_KEY_BYTES];
-    rollup_mark_key(key, resolution_ms, period);
-    uint8_t body[10] = { MARK_VERSION, mark->is_built };
-    bytes_put_le64(body + 2, mark->id_next);
-    return store_put(store, txn, STORE_ROLLUP_MARKS, str_n((const char *)key, sizeof(key)),
-                     str_n((const char *)body, sizeof(body)));
-}
-
-int rollup_touch(struct tsdb *db, MDB_txn *txn, int64_t t_min_ms, int64_t t_max_ms) {
-    if (db->rollup_count == 0 || t_min_ms > db->rolled_until_ms) {
-        return 0;
-    }
-    int64_t until_ms = t_max_ms < db->rolled_until_ms ? t_max_ms : db->rolled_until_ms;
-    for (size_t i = 0; i < db->rollup_count; i++) {
-        int64_t resolution_ms = db->rollups[i].resolution_ms;
-        for (int64_t p = rollup_period(t_min_ms); p <= rollup_period(until_ms); p++) {
-            struct rollup_mark mark;
-            struct err err = ERR_INIT;
-            bool found;
-            if (!rollup_get_mark(&db->store, txn, resolution_ms, p, &mark, &found, &err) &&
-                err.code != ERR_CORRUPT) {
-                return MDB_PANIC;
-            }
-            int rc = 0;
-            if (found && (mark.is_built || mark.id_next > 0)) {
-                rc = put_mark(&db->store, txn, resolution_ms, p, &(struct rollup_mark){ 0 });
-            }
-            if (rc != 0) {
-                return rc;
-            }
-        }
-    }
-    return 0;
-}
-
 /* ---- one slice ---- */
 
 /* The next series with samples in the period, ascending by id. */
 static bool find_ids(struct build *build, struct err *err) {
     struct tsdb *db = build->db;
-    int64_t start_ms = build->period * ROLLUP_PERIOD_MS;
+    int64_t start_ms = build->mark.period * ROLLUP_PERIOD_MS;
     struct idset ids = { 0 };
     struct part *parts = NULL;
     size_t count = 0;
@@ -132,17 +60,17 @@ static bool find_ids(struct build *build, struct err *err) {
 
 /* Read and encode rows until the slice is full or its series are through. */
 static bool fill_slice(struct build *build, struct tsdb_querier *querier, struct err *err) {
-    int64_t start_ms = build->period * ROLLUP_PERIOD_MS;
+    int64_t start_ms = build->mark.period * ROLLUP_PERIOD_MS;
     buf_reset(&build->rows);
     build->id_count = 0;
     while (build->id_count < build->ids.count && build->rows.len < SLICE_BYTES_MAX) {
         struct rollup_read read = {
             .querier = querier,
             .view_id = querier_add_stored(querier, build->ids.ids[build->id_count]),
-            .resolution_ms = build->resolution_ms,
-            .period = build->period,
+            .resolution_ms = build->mark.resolution_ms,
+            .period = build->mark.period,
             .t_after_ms = start_ms,
-            .t_split_ms = rollup_split(build->db, build->resolution_ms, build->period),
+            .t_split_ms = rollup_split(build->db, build->mark.resolution_ms, build->mark.period),
             .t_last_ms = start_ms + ROLLUP_PERIOD_MS,
         };
         build->buckets.count = 0;
@@ -150,7 +78,7 @@ static bool fill_slice(struct build *build, struct tsdb_querier *querier, struct
             return false;
         }
         if (build->buckets.count > 0) {
-            rollup_encode(&build->encoder, build->resolution_ms, build->buckets.items,
+            rollup_encode(&build->encoder, build->mark.resolution_ms, build->buckets.items,
                           build->buckets.count, &build->rows);
         }
         build->row_ends = vec_grow(build->row_ends, &build->row_end_cap, build->id_count + 1,
@@ -167,14 +95,33 @@ static int put_slice(void *ctx, struct store *store, MDB_txn *txn) {
     for (size_t i = 0; rc == 0 && i < build->id_count; i++) {
         size_t end = build->row_ends[i];
         uint8_t key[ROLLUP_KEY_BYTES];
-        rollup_key(key, build->resolution_ms, build->period, build->ids.ids[i]);
+        rollup_key(key, build->mark.resolution_ms, build->mark.period, build->ids.ids[i]);
         if (end > at) {
             rc = store_put(store, txn, STORE_ROLLUPS, str_n((const char *)key, sizeof(key)),
                            str_n(build->rows.ptr + at, end - at));
         }
         at = end;
     }
-    return rc == 0 ? put_mark(store, txn, build->resolution_ms, build->period, &build->mark) : rc;
+    return rc == 0 ? rollup_put_mark(store, txn, &build->mark) : rc;
+}
+
+/* The rows are all there: find their series by, then count the period as built. */
+static bool index_period(struct build *build, struct err *err) {
+    struct tsdb *db = build->db;
+    struct idset ids = { 0 };
+    MDB_txn *txn;
+    if (!env_read_begin(&db->store.env, &txn, err)) {
+        return false;
+    }
+    bool ok = rollup_ids(&db->store, txn,
+                         rollup_place(build->mark.resolution_ms, build->mark.period), &ids, err);
+    env_read_end(&db->store.env, txn);
+    ok = ok && rollup_index(db, &build->mark, &ids, err);
+    idset_finish(&ids);
+    build->id_count = 0;
+    build->mark.is_built = true;
+    build->mark.id_next = 0;
+    return ok && store_write(db, put_slice, build, "writing rollups", err);
 }
 
 static bool build_slice(struct build *build, struct err *err) {
@@ -182,7 +129,10 @@ static bool build_slice(struct build *build, struct err *err) {
     if (!find_ids(build, err)) {
         return false;
     }
-    int64_t start_ms = build->period * ROLLUP_PERIOD_MS;
+    if (build->ids.count == 0) {
+        return index_period(build, err);
+    }
+    int64_t start_ms = build->mark.period * ROLLUP_PERIOD_MS;
     struct tsdb_querier *querier;
     if (!tsdb_querier_open(db, start_ms + 1, start_ms + ROLLUP_PERIOD_MS, NULL, &querier, err)) {
         return false;
@@ -192,9 +142,7 @@ static bool build_slice(struct build *build, struct err *err) {
     if (!ok) {
         return false;
     }
-    build->mark.is_built =
-        build->id_count == build->ids.count && build->ids.count < SLICE_SERIES_MAX;
-    build->mark.id_next = build->mark.is_built ? 0 : build->ids.ids[build->id_count - 1] + 1;
+    build->mark.id_next = build->ids.ids[build->id_count - 1] + 1;
     if (!store_write(db, put_slice, build, "writing rollups", err)) {
         return false;
     }
@@ -202,17 +150,8 @@ static bool build_slice(struct build *build, struct err *err) {
     return true;
 }
 
-static bool build_period(struct tsdb *db,
-                         int64_t resolution_ms,
-                         int64_t period,
-                         const struct rollup_mark *mark,
-                         struct err *err) {
-    struct build build = {
-        .db = db,
-        .resolution_ms = resolution_ms,
-        .period = period,
-        .mark = *mark,
-    };
+static bool build_period(struct tsdb *db, const struct rollup_mark *mark, struct err *err) {
+    struct build build = { .db = db, .mark = *mark };
     p3_encoder_init(&build.encoder);
     buf_init(&build.rows, SIZE_MAX);
     bool ok = build_slice(&build, err);
@@ -227,7 +166,6 @@ static bool build_period(struct tsdb *db,
 /* ---- what is due ---- */
 
 struct due {
-    int64_t period;
     struct rollup_mark mark;
     bool is_found;
 };
@@ -247,9 +185,8 @@ static bool look_at_period(struct tsdb *db,
             return false;
         }
         damage_note(db, DAMAGE_ROLLUP, &damage);
-        due->mark = (struct rollup_mark){ 0 };
+        due->mark = (struct rollup_mark){ .resolution_ms = resolution_ms, .period = period };
     }
-    due->period = period;
     due->is_found = !due->mark.is_built;
     return true;
 }
@@ -293,17 +230,15 @@ static bool find_due(struct tsdb *db,
 /* ---- dropping ---- */
 
 struct expired {
-    struct tsdb *db;
-    uint8_t key[ROLLUP_MARK_KEY_BYTES];
-    bool is_found;
+    const struct rollup_mark *mark;
     bool has_more;
 };
 
-static bool is_expired(const struct tsdb *db, int64_t resolution_ms, int64_t period) {
+static bool is_expired(const struct tsdb *db, const struct rollup_mark *mark) {
     for (size_t i = 0; i < db->rollup_count; i++) {
         const struct tsdb_rollup *rollup = &db->rollups[i];
-        if (rollup->resolution_ms == resolution_ms) {
-            int64_t end_ms = (period + 1) * ROLLUP_PERIOD_MS;
+        if (rollup->resolution_ms == mark->resolution_ms) {
+            int64_t end_ms = (mark->period + 1) * ROLLUP_PERIOD_MS;
             return rollup->retention_ms > 0 &&
                    end_ms < i64_sub_sat(clock_wall_ms(db->clock), rollup->retention_ms);
         }
@@ -311,110 +246,82 @@ static bool is_expired(const struct tsdb *db, int64_t resolution_ms, int64_t per
     return true; /* no longer configured */
 }
 
-static bool find_expired(struct expired *expired, struct err *err) {
-    struct store *store = &expired->db->store;
+static bool load_marks(struct tsdb *db,
+                       struct rollup_mark **ret,
+                       size_t *ret_count,
+                       struct err *err) {
     MDB_txn *txn;
-    MDB_cursor *cursor;
-    expired->is_found = false;
-    if (!env_read_begin(&store->env, &txn, err)) {
+    if (!env_read_begin(&db->store.env, &txn, err)) {
         return false;
     }
-    int rc = mdb_cursor_open(txn, store->dbis[STORE_ROLLUP_MARKS], &cursor);
-    if (rc == 0) {
-        MDB_val key;
-        MDB_val row;
-        rc = mdb_cursor_get(cursor, &key, &row, MDB_FIRST);
-        while (rc == 0 && !expired->is_found) {
-            const uint8_t *bytes = key.mv_data;
-            if (key.mv_size == sizeof(expired->key) &&
-                is_expired(expired->db, (int64_t)bytes_be32(bytes) * 1000,
-                           bytes_be64_signed(bytes + 4))) {
-                memcpy(expired->key, bytes, sizeof(expired->key));
-                expired->is_found = true;
-            }
-            rc = mdb_cursor_get(cursor, &key, &row, MDB_NEXT);
-        }
-        mdb_cursor_close(cursor);
-    }
-    env_read_end(&store->env, txn);
-    return rc == 0 || rc == MDB_NOTFOUND ||
-           env_fail(&store->env, err, rc, "reading table rollup_marks");
+    bool ok = rollup_list_marks(db, txn, ret, ret_count, err);
+    env_read_end(&db->store.env, txn);
+    return ok;
 }
 
+/* Rows first, the mark last, so that an interrupted deletion is found again. */
 static int drop_slice(void *ctx, struct store *store, MDB_txn *txn) {
     struct expired *expired = ctx;
-    struct str prefix = str_n((const char *)expired->key, sizeof(expired->key));
+    const struct rollup_mark *mark = expired->mark;
+    uint8_t key[ROLLUP_MARK_KEY_BYTES];
+    rollup_mark_key(key, mark->resolution_ms, mark->period);
+    struct str prefix = str_n((const char *)key, sizeof(key));
     int rc =
         store_trim_prefix(store, txn, STORE_ROLLUPS, prefix, TRIM_ROWS_MAX, &expired->has_more);
+    if (rc == 0 && !expired->has_more) {
+        rc = store_trim_window(store, txn, STORE_POSTINGS,
+                               rollup_place(mark->resolution_ms, mark->period), TRIM_ROWS_MAX,
+                               &expired->has_more);
+    }
     return rc == 0 && !expired->has_more ? store_del(store, txn, STORE_ROLLUP_MARKS, prefix) : rc;
 }
 
 static bool drop_expired(struct tsdb *db, struct err *err) {
-    struct expired expired = { .db = db };
-    do {
-        if (!find_expired(&expired, err)) {
-            return false;
+    struct rollup_mark *marks;
+    size_t count;
+    if (!load_marks(db, &marks, &count, err)) {
+        return false;
+    }
+    bool ok = true;
+    for (size_t i = 0; ok && i < count; i++) {
+        struct expired expired = { .mark = &marks[i] };
+        expired.has_more = is_expired(db, &marks[i]);
+        while (ok && expired.has_more) {
+            ok = store_write(db, drop_slice, &expired, "dropping old rollups", err);
         }
-        expired.has_more = expired.is_found;
-        while (expired.has_more) {
-            if (!store_write(db, drop_slice, &expired, "dropping old rollups", err)) {
-                return false;
-            }
-        }
-    } while (expired.is_found);
-    return true;
+    }
+    mem_free(marks);
+    return ok;
 }
 
 /* ---- how far rollups reach ---- */
 
-struct reach {
-    int64_t from_ms[TSDB_ROLLUPS_MAX];
-    int64_t until_ms;
-};
-
-static void extend_reach(const struct tsdb *db, struct reach *reach, const uint8_t *key) {
-    int64_t start_ms = bytes_be64_signed(key + 4) * ROLLUP_PERIOD_MS;
-    int64_t end_ms = start_ms + ROLLUP_PERIOD_MS;
-    reach->until_ms = end_ms > reach->until_ms ? end_ms : reach->until_ms;
-    for (size_t i = 0; i < db->rollup_count; i++) {
-        if (db->rollups[i].resolution_ms == (int64_t)bytes_be32(key) * 1000 &&
-            start_ms < reach->from_ms[i]) {
-            reach->from_ms[i] = start_ms;
-        }
-    }
-}
-
 static bool update_reach(struct tsdb *db, struct err *err) {
-    struct reach reach = { .until_ms = INT64_MIN };
-    for (size_t i = 0; i < TSDB_ROLLUPS_MAX; i++) {
-        reach.from_ms[i] = INT64_MAX;
-    }
-    MDB_txn *txn;
-    MDB_cursor *cursor;
-    if (!env_read_begin(&db->store.env, &txn, err)) {
+    struct rollup_mark *marks;
+    size_t count;
+    if (!load_marks(db, &marks, &count, err)) {
         return false;
     }
-    int rc = db->store.has_all ? mdb_cursor_open(txn, db->store.dbis[STORE_ROLLUP_MARKS], &cursor)
-                               : MDB_NOTFOUND;
-    if (rc == 0) {
-        MDB_val key;
-        MDB_val row;
-        rc = mdb_cursor_get(cursor, &key, &row, MDB_FIRST);
-        for (; rc == 0; rc = mdb_cursor_get(cursor, &key, &row, MDB_NEXT)) {
-            if (key.mv_size == ROLLUP_MARK_KEY_BYTES) {
-                extend_reach(db, &reach, key.mv_data);
+    int64_t until_ms = INT64_MIN;
+    int64_t from_ms[TSDB_ROLLUPS_MAX];
+    for (size_t k = 0; k < TSDB_ROLLUPS_MAX; k++) {
+        from_ms[k] = INT64_MAX;
+    }
+    for (size_t i = 0; i < count; i++) {
+        int64_t start_ms = marks[i].period * ROLLUP_PERIOD_MS;
+        int64_t end_ms = start_ms + ROLLUP_PERIOD_MS;
+        until_ms = end_ms > until_ms ? end_ms : until_ms;
+        for (size_t k = 0; k < db->rollup_count; k++) {
+            if (db->rollups[k].resolution_ms == marks[i].resolution_ms && start_ms < from_ms[k]) {
+                from_ms[k] = start_ms;
             }
         }
-        mdb_cursor_close(cursor);
     }
-    env_read_end(&db->store.env, txn);
-    if (rc != MDB_NOTFOUND) {
-        return env_fail(&db->store.env, err, rc, "reading table rollup_marks");
+    for (size_t k = 0; k < TSDB_ROLLUPS_MAX; k++) {
+        db->rolled_from_ms[k] = from_ms[k];
     }
-    for (size_t i = 0; i < TSDB_ROLLUPS_MAX; i++) {
-        db->rolled_from_ms[i] = reach.from_ms[i];
-    }
-    db->rolled_until_ms = reach.until_ms;
+    db->rolled_until_ms = until_ms;
+    mem_free(marks);
     return true;
 }
 
@@ -446,10 +353,10 @@ bool rollup_maintain(struct tsdb *db, int64_t t_sealed_ms, bool *ret_has_more, s
             return false;
         }
         if (due.is_found) {
-            int64_t start_ms = due.period * ROLLUP_PERIOD_MS;
+            int64_t start_ms = due.mark.period * ROLLUP_PERIOD_MS;
             needs_ms = start_ms < needs_ms ? start_ms : needs_ms;
             *ret_has_more = true;
-            if (!build_period(db, db->rollups[i].resolution_ms, due.period, &due.mark, err)) {
+            if (!build_period(db, &due.mark, err)) {
                 return false;
             }
         }

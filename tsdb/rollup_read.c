@@ -37,38 +37,24 @@ int64_t rollup_split(const struct tsdb *db, int64_t resolution_ms, int64_t perio
 /* ---- which periods are built ---- */
 
 static bool list_rolled(struct tsdb_querier *querier, MDB_txn *txn, struct err *err) {
-    struct store *store = &querier->db->store;
-    MDB_cursor *cursor;
-    if (!store->has_all) {
-        return true;
+    struct rollup_mark *marks;
+    size_t count;
+    if (!rollup_list_marks(querier->db, txn, &marks, &count, err)) {
+        return false;
     }
-    int rc = mdb_cursor_open(txn, store->dbis[STORE_ROLLUP_MARKS], &cursor);
-    if (rc != 0) {
-        return env_fail(&store->env, err, rc, "reading table rollup_marks");
-    }
-    uint8_t start[ROLLUP_MARK_KEY_BYTES];
-    rollup_mark_key(start, querier->rolled_resolution_ms, INT64_MIN);
-    MDB_val key = { .mv_size = sizeof(start), .mv_data = start };
-    MDB_val row;
-    size_t cap = 0;
-    rc = mdb_cursor_get(cursor, &key, &row, MDB_SET_RANGE);
-    while (rc == 0 && key.mv_size == sizeof(start) && memcmp(key.mv_data, start, 4) == 0) {
-        int64_t period = bytes_be64_signed((const uint8_t *)key.mv_data + 4);
+    querier->rolled = mem_alloc((count + 1) * sizeof(querier->rolled[0]));
+    for (size_t i = 0; i < count; i++) {
+        int64_t period = marks[i].period;
+        if (marks[i].resolution_ms != querier->rolled_resolution_ms) {
+            continue;
+        }
         querier->rolled_first = period < querier->rolled_first ? period : querier->rolled_first;
-        struct str body;
-        struct err damage = ERR_INIT;
-        if (!store_check(STORE_ROLLUP_MARKS, key, row, &body, &damage)) {
-            damage_note(querier->db, DAMAGE_ROLLUP, &damage); /* as if it were not built */
-        } else if (body.len > 1 && body.ptr[1] != 0) {
-            querier->rolled = vec_grow(querier->rolled, &cap, querier->rolled_count + 1,
-                                       sizeof(querier->rolled[0]));
+        if (marks[i].is_built) {
             querier->rolled[querier->rolled_count++] = period;
         }
-        rc = mdb_cursor_get(cursor, &key, &row, MDB_NEXT);
     }
-    mdb_cursor_close(cursor);
-    return rc == 0 || rc == MDB_NOTFOUND ||
-           env_fail(&store->env, err, rc, "reading table rollup_marks");
+    mem_free(marks);
+    return true;
 }
 
 static bool load_rolled(struct tsdb_querier *querier,
@@ -196,6 +182,7 @@ static void clip_periods(const struct tsdb_querier *querier, int64_t *first, int
     }
     int64_t t_min_ms = db->t_min_ms;
     int64_t t_max_ms = db->t_max_ms;
+    t_max_ms = db->rolled_until_ms > t_max_ms ? db->rolled_until_ms : t_max_ms;
     int64_t oldest = t_min_ms == INT64_MIN ? INT64_MIN : rollup_period(t_min_ms);
     oldest = oldest < querier->rolled_first ? oldest : querier->rolled_first;
     int64_t newest = t_max_ms == INT64_MIN ? INT64_MIN : rollup_period(t_max_ms);

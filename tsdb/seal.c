@@ -281,11 +281,6 @@ static int put_series_row(struct slice *slice,
     return rc;
 }
 
-/* LMDB code for an error found while reading inside a write. */
-static int rc_of(const struct err *err) {
-    return err->code == ERR_CORRUPT ? MDB_CORRUPTED : MDB_PANIC;
-}
-
 /* The row as it is; a damaged one is made again, or sealing would never get past it. */
 static bool get_row(struct slice *slice,
                     struct store *store,
@@ -341,7 +336,7 @@ static int put_row(struct slice *slice,
     struct err err = ERR_INIT;
     bool found;
     if (!get_row(slice, store, txn, job, stats->segment_floor, &found, &err)) {
-        return rc_of(&err);
+        return store_rc_of(&err);
     }
     /* What a merge took is no longer here; without the rest the row is as good as new. */
     store_row_drop_below(&slice->row, stats->segment_floor);
@@ -383,7 +378,7 @@ static int put_window(struct slice *slice,
     struct store_window stats = { .t_min_ms = INT64_MAX, .t_max_ms = INT64_MIN };
     struct err err = ERR_INIT;
     if (!get_window(slice, store, txn, window, &stats, &err)) {
-        return rc_of(&err);
+        return store_rc_of(&err);
     }
     uint64_t bytes_before = slice->segment_bytes;
     int rc = pack_segments(slice, store, txn, first, end);
@@ -415,7 +410,7 @@ static int put_slice(void *ctx, struct store *store, MDB_txn *txn) {
     slice->segment_bytes = 0;
     buf_reset(&slice->segment);
     if (!store_get_state(store, txn, &slice->state, &found, &err)) {
-        return rc_of(&err);
+        return store_rc_of(&err);
     }
     slice->state.id_next = slice->db->head.id_next;
     int rc = 0;
@@ -561,7 +556,7 @@ static int put_applied(void *ctx, struct store *store, MDB_txn *txn) {
     struct err err = ERR_INIT;
     bool found;
     if (!store_get_state(store, txn, &state, &found, &err)) {
-        return rc_of(&err);
+        return store_rc_of(&err);
     }
     state.applied_lsn = applied->lsn;
     state.id_next = applied->id_next;

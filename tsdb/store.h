@@ -126,6 +126,11 @@ void store_key_id(uint8_t key[STORE_KEY_ID_BYTES], uint64_t id);
 void store_key_window(uint8_t key[8], int64_t window);
 void store_key_row(uint8_t key[STORE_KEY_ROW_BYTES], int64_t window, uint64_t id);
 
+/* LMDB code for an error found while reading inside a write. */
+static inline int store_rc_of(const struct err *err) {
+    return err->code == ERR_CORRUPT ? MDB_CORRUPTED : MDB_PANIC;
+}
+
 /* ---- particular rows ---- */
 
 WARN_UNUSED bool store_get_state(struct store *store,

@@ -188,8 +188,11 @@ static void check_series(struct rig *rig,
         struct tsdb_bucket want;
         if (naive_bucket(&rig->models[s], resolution_ms, end_ms, &want)) {
             if (at == buckets.count || !buckets_equal(&buckets.items[at], &want)) {
-                fail_msg("series %zu: bucket at %lld of %lld ms differs", s, (long long)end_ms,
-                         (long long)resolution_ms);
+                fail_msg("series %zu: bucket at %lld of %lld ms differs: %zu of %zu found, %llu "
+                         "samples, not %llu",
+                         s, (long long)end_ms, (long long)resolution_ms, at, buckets.count,
+                         (unsigned long long)(at < buckets.count ? buckets.items[at].count : 0),
+                         (unsigned long long)want.count);
             }
             at++;
         }
@@ -255,10 +258,69 @@ static void rows_are_read(void **state) {
     check(rig, day_ms + HOUR_MS, day_ms + DAY_MS);
 }
 
+/* The samples are gone, the buckets are what they were, and series are found by them. */
+static void rows_outlive_samples(void **state) {
+    struct rig *rig = *state;
+    rig->f.options.retention_ms = 2 * DAY_MS;
+    fixture_open(&rig->f);
+    int64_t start_ms = FIXTURE_NOW_MS - DAY_MS - 7 * HOUR_MS;
+    write_span(rig, start_ms, FIXTURE_NOW_MS);
+    maintain(rig);
+    for (int day = 0; day < 5; day++) {
+        fake_clock_advance(&rig->f.clock, DAY_MS);
+        maintain(rig);
+    }
+    assert_string_equal(read_name(&rig->f, "m1"), "m1\n"); /* known, without samples */
+    assert_int_equal(rig->f.db->head.series_count, 0);
+    check(rig, start_ms, FIXTURE_NOW_MS);
+    fixture_reopen(&rig->f);
+    check(rig, start_ms, FIXTURE_NOW_MS);
+    /* The hourly ones are dropped after 20 days, the others never. */
+    fake_clock_advance(&rig->f.clock, 17 * DAY_MS);
+    write_span(rig, FIXTURE_NOW_MS + 22 * DAY_MS, FIXTURE_NOW_MS + 22 * DAY_MS + HOUR_MS);
+    size_t before = count_rows(rig, STORE_ROLLUPS);
+    maintain(rig);
+    assert_true(count_rows(rig, STORE_ROLLUPS) < before);
+    int64_t end_ms = i64_floor_div(FIXTURE_NOW_MS, HOUR_MS) * HOUR_MS;
+    check_series(rig, 1, 5 * MINUTE_MS, end_ms - 5 * HOUR_MS, end_ms);
+}
+
+/* Late samples into a day that was folded fold it again. */
+static void late_samples_count(void **state) {
+    struct rig *rig = *state;
+    rig->f.options.out_of_order_ms = INT64_MAX;
+    fixture_open(&rig->f);
+    int64_t start_ms = FIXTURE_NOW_MS - 2 * DAY_MS - 5 * HOUR_MS;
+    write_span(rig, start_ms, FIXTURE_NOW_MS);
+    maintain(rig);
+    struct model *model = &rig->models[4];
+    series_ref_t ref = make_series(&rig->f, "m4", NULL);
+    for (size_t i = 0; i < 300; i++) {
+        size_t at = next_random(rig) % (model->count - 1);
+        struct sample late = { .t_ms = model->samples[at].t_ms + 1, .value = (double)i };
+        if (model->samples[at + 1].t_ms <= late.t_ms) {
+            continue;
+        }
+        assert_int_equal(put_sample(&rig->f, ref, late.t_ms, late.value), TSDB_ACCEPTED);
+        add_sample(model, 0, 0);
+        memmove(model->samples + at + 2, model->samples + at + 1,
+                (model->count - at - 2) * sizeof(model->samples[0]));
+        model->samples[at + 1] = late;
+    }
+    check(rig, start_ms, FIXTURE_NOW_MS);
+    maintain(rig);
+    check(rig, start_ms, FIXTURE_NOW_MS);
+    fixture_reopen(&rig->f);
+    maintain(rig);
+    check(rig, start_ms, FIXTURE_NOW_MS);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(samples_and_rows_agree, setup, teardown),
         cmocka_unit_test_setup_teardown(rows_are_read, setup, teardown),
+        cmocka_unit_test_setup_teardown(rows_outlive_samples, setup, teardown),
+        cmocka_unit_test_setup_teardown(late_samples_count, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

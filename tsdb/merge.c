@@ -436,7 +436,7 @@ static int put_same_state(void *ctx, struct store *store, MDB_txn *txn) {
     struct err err = ERR_INIT;
     bool found;
     if (!store_get_state(store, txn, &state, &found, &err)) {
-        return merge_rc_of(&err);
+        return store_rc_of(&err);
     }
     return found ? store_put_state(store, txn, &state) : 0;
 }

@@ -165,6 +165,7 @@ struct tsdb_metrics {
     struct metric *segment_bytes;
     struct metric *maintenance_failures;
     struct metric *windows_deleted;
+    struct metric *stale_readers;
     struct metric *merges;
     struct metric *merge_bytes;
     struct metric *merge_seconds;

@@ -123,7 +123,7 @@ bool env_open(struct env *env, const struct env_params *params, struct err *err)
     MDB_envinfo info;
     mdb_env_info(env->mdb, &info);
     env->map_bytes = info.me_mapsize;
-    env_check_readers(env);
+    (void)env_check_readers(env);
     return true;
 }
 
@@ -305,7 +305,7 @@ bool env_grow(struct env *env, struct err *err) {
     return rc == 0 || env_fail(env, err, rc, "growing the map to %zu bytes", bytes);
 }
 
-void env_check_readers(struct env *env) {
+unsigned env_check_readers(struct env *env) {
     int dead = 0;
     pthread_rwlock_rdlock(&env->gate);
     if (env->mdb != NULL) {
@@ -313,6 +313,7 @@ void env_check_readers(struct env *env) {
         (void)mdb_reader_check(env->mdb, &dead);
     }
     pthread_rwlock_unlock(&env->gate);
+    return dead > 0 ? (unsigned)dead : 0;
 }
 
 uint64_t env_used_bytes(struct env *env) {

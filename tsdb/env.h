@@ -70,7 +70,8 @@ WARN_UNUSED bool env_grow(struct env *env, struct err *err);
  */
 WARN_UNUSED bool env_revive(struct env *env);
 
-void env_check_readers(struct env *env);
+/* Clear the slots of readers whose process died. Returns how many there were. */
+unsigned env_check_readers(struct env *env);
 
 /* Turn free pages into holes of the file when there are many (env_release.c). Holds up writers for
  * about budget_ns at most; call again for the rest. False: it cannot be done here. Never while the

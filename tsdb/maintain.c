@@ -248,8 +248,8 @@ static void *store_main(void *arg) {
     sweep_first(db);
     for (unsigned tick = 1; merge_until(db, clock_mono_ns(clock_system()) + TICK_NS); tick++) {
         if (tick % READER_CHECK_TICKS == 0) {
-            env_check_readers(&db->journal);
-            env_check_readers(&db->store.env);
+            unsigned dead = env_check_readers(&db->journal) + env_check_readers(&db->store.env);
+            metric_add(db->metrics.stale_readers, (double)dead);
         }
         if (tick % IDLE_TICKS == 0) {
             db->lsn_idle = db->lsn_mark;

@@ -54,6 +54,9 @@ static void init_counters(struct tsdb_metrics *m, struct metric_registry *r) {
                                       "Time finished merges took, pauses included.", NULL);
     m->windows_deleted = metric_counter(r, "tocsin_tsdb_windows_deleted_total",
                                         "Windows deleted by retention.", NULL);
+    m->stale_readers = metric_counter(
+        r, "tocsin_tsdb_stale_readers_total",
+        "Readers of other processes that died and held back pages; cleared every 10 s.", NULL);
     m->rollup_rows = metric_counter(r, "tocsin_tsdb_rollup_rows_total",
                                     "Days of series written as rollups.", NULL);
 }

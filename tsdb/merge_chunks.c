@@ -107,7 +107,7 @@ static bool add_series(struct merge *merge, MDB_txn *txn, uint64_t id, struct er
                        (unsigned long long)id);
     }
     if (!str_parse_f64(labels_get(series.labels, STR("le")), &series.upper_bound)) {
-        series.upper_bound = NAN;
+        series.upper_bound = (double)NAN;
     }
     merge->series = vec_grow(merge->series, &merge->series_cap, merge->series_count + 1,
                              sizeof(merge->series[0]));

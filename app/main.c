@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "app/verbs.h"
+#include "base/mem.h"
 
 struct verb {
     const char *first;
@@ -106,6 +107,7 @@ static const struct verb *find_verb(int argc, char *const *argv, int *ret_words)
 
 int main(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN);
+    mem_configure();
     struct str first = str_from(argc > 1 ? argv[1] : "serve");
     if (str_eq(first, STR("-h")) || str_eq(first, STR("--help"))) {
         return verb_help(0, NULL);

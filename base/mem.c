@@ -2,6 +2,7 @@
 #include "base/mem.h"
 
 #include <assert.h>
+#include <malloc.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +11,13 @@
 NORETURN static void die_out_of_memory(size_t bytes) {
     fprintf(stderr, "out of memory: cannot allocate %zu bytes\n", bytes);
     abort();
+}
+
+void mem_configure(void) {
+    /* Else glibc raises the bound to the largest block ever freed, and keeps such blocks. */
+    (void)mallopt(M_MMAP_THRESHOLD, 256 << 10);
+    (void)mallopt(M_TRIM_THRESHOLD, 1 << 20);
+    (void)mallopt(M_ARENA_MAX, 4);
 }
 
 void *mem_alloc(size_t bytes) {

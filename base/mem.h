@@ -8,6 +8,9 @@
 
 #include "base/attr.h"
 
+/* Once, before there are threads: what a burst made large goes back to the system when freed. */
+void mem_configure(void);
+
 void *mem_alloc(size_t bytes);                     /* uninitialised; bytes may be 0 */
 void *mem_calloc(size_t count, size_t elem_bytes); /* zeroed; overflow aborts */
 /* Zeroed; `align` is a power of two that divides `bytes`. Freed like any other. */

@@ -1,5 +1,10 @@
 /*
  * The store alone: bench_tsdb [SERIES [ROUNDS [DIRECTORY]]]
+ *                  bench_tsdb memory [SERIES [ROUNDS]]
+ *
+ * memory: a process each for an eighth, a quarter, half and all of SERIES (default 1,000,000) with
+ * ROUNDS (480: two hours) of samples 15 s apart, maintenance keeping up with the virtual clock;
+ * anonymous bytes per series at the end, and what they are for.
  *
  * Creates SERIES series (11 labels, targets of 500), appends ROUNDS samples to each in batches of
  * 2,000 with every commit fsynced, reads back, seals, opens again. One line per figure.
@@ -11,6 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
@@ -271,7 +278,96 @@ static void reopen(struct bench *bench) {
     arena_finish(&arena);
 }
 
+/* ---- memory ---- */
+
+/* What doors remember: every series under the hash of its bytes on the wire. */
+static void put_aliases(struct bench *bench) {
+    for (size_t i = 0; i < bench->series_count; i++) {
+        struct str wire = str_n((const char *)&i, sizeof(i));
+        tsdb_alias_put(bench->db, tsdb_alias_hash(bench->db, wire), bench->refs[i]);
+    }
+}
+
+static void print_memory(struct bench *bench, double rss_bytes) {
+    struct tsdb_memory memory;
+    tsdb_memory(bench->db, &memory);
+    double count = (double)bench->series_count;
+    printf("%9zu series %6.0f B each: series %.0f, table %.1f, labels %.1f, postings %.1f, "
+           "symbols %.1f, aliases %.1f, chunks %.0f + %.0f free\n",
+           bench->series_count, rss_bytes / count, (double)memory.series_bytes / count,
+           (double)memory.table_bytes / count, (double)memory.label_bytes / count,
+           (double)memory.posting_bytes / count, (double)memory.symbol_bytes / count,
+           (double)memory.alias_bytes / count, (double)memory.chunk_bytes / count,
+           (double)memory.chunk_free_bytes / count);
+}
+
+static void run_memory(struct bench *bench) {
+    char dir[] = "/tmp/bench-tsdb-XXXXXX";
+    struct err err = ERR_INIT;
+    _Atomic size_t failures = 0;
+    bench->options.path = mkdtemp(dir);
+    bench->refs = mem_alloc(bench->series_count * sizeof(bench->refs[0]));
+    bench->values = mem_alloc(bench->series_count * sizeof(bench->values[0]));
+    memset(bench->refs, 0, bench->series_count * sizeof(bench->refs[0]));
+    memset(bench->values, 0, bench->series_count * sizeof(bench->values[0]));
+    open_db(bench);
+    double base = rss_anon_bytes();
+    create_series(bench);
+    put_aliases(bench);
+    for (int round = 0; round < bench->rounds; round++) {
+        append_round(bench, round, &failures);
+        fake_clock_advance(&bench->clock, STEP_MS);
+        if (round % 4 == 3) {
+            wait_for_commits(bench);
+            if (!tsdb_maintain_blocking(bench->db, &err)) {
+                die("maintain", &err);
+            }
+        }
+    }
+    wait_for_commits(bench);
+    print_memory(bench, rss_anon_bytes() - base);
+    tsdb_close(bench->db);
+}
+
+/* Each size in a process of its own: memory given back stays with the allocator. */
+static int memory_curve(size_t series, int rounds) {
+    for (size_t part = 8; part > 0; part /= 2) {
+        fflush(stdout);
+        pid_t pid = fork();
+        if (pid == 0) {
+            struct bench bench = {
+                .series_count = series / part,
+                .rounds = rounds,
+                .start_ms = INT64_C(1700000000000) / 7200000 * 7200000,
+                .state = 1,
+            };
+            fake_clock_init(&bench.clock, bench.start_ms);
+            bench.options.clock = &bench.clock.clock;
+            bench.options.pending_bytes_max = 1 << 20; /* as when clients keep their pace */
+            run_memory(&bench);
+            fflush(stdout);
+            _exit(0);
+        }
+        int status = 0;
+        if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 int main(int argc, char **argv) {
+    mem_configure();
+    if (argc > 1 && strcmp(argv[1], "memory") == 0) {
+        uint64_t memory_series = 1000000;
+        uint64_t memory_rounds = 480;
+        if ((argc > 2 && !str_parse_u64(str_from(argv[2]), &memory_series)) ||
+            (argc > 3 && !str_parse_u64(str_from(argv[3]), &memory_rounds))) {
+            fprintf(stderr, "usage: bench_tsdb memory [SERIES [ROUNDS]]\n");
+            return 2;
+        }
+        return memory_curve(memory_series, (int)memory_rounds);
+    }
     bool is_crash = argc == 5 && strcmp(argv[1], "crash") == 0;
     bool is_reopen = argc == 3 && strcmp(argv[1], "reopen") == 0;
     if (is_crash || is_reopen) {

@@ -86,10 +86,19 @@ bool tsdb_alias_get(struct tsdb *db, struct tsdb_alias alias, series_ref_t *ret)
     return ref != 0;
 }
 
-static void prefetch(struct tsdb *db, struct tsdb_alias alias) {
+static void prefetch_slot(struct tsdb *db, struct tsdb_alias alias) {
     const struct alias_shard *shard = shard_of(db, alias);
     if (shard->count > 0) {
         __builtin_prefetch(&shard->entries[home_of(shard, alias.low)]);
+    }
+}
+
+/* Most aliases are in their first slot. */
+static void prefetch_series(struct tsdb *db, struct tsdb_alias alias) {
+    const struct alias_shard *shard = shard_of(db, alias);
+    if (shard->count > 0) {
+        uint32_t handle = shard->entries[home_of(shard, alias.low)].handle;
+        head_prefetch(&db->head, handle);
     }
 }
 
@@ -101,11 +110,14 @@ void tsdb_alias_get_all(struct tsdb *db,
         pthread_rwlock_rdlock(&db->aliases[i].lock);
     }
     for (size_t i = 0; i < count && i < ALIAS_AHEAD; i++) {
-        prefetch(db, aliases[i]);
+        prefetch_slot(db, aliases[i]);
     }
     for (size_t i = 0; i < count; i++) {
         if (i + ALIAS_AHEAD < count) {
-            prefetch(db, aliases[i + ALIAS_AHEAD]);
+            prefetch_slot(db, aliases[i + ALIAS_AHEAD]);
+        }
+        if (i + ALIAS_AHEAD / 2 < count) {
+            prefetch_series(db, aliases[i + ALIAS_AHEAD / 2]);
         }
         ret[i] = find_locked(db, aliases[i]);
     }

@@ -21,11 +21,12 @@
 #include "tsdb/late.h"
 #include "tsdb/ship.h"
 
-#define TRIM_PARTS_MAX  1024 /* journal parts deleted per commit */
-#define PREFETCH_AHEAD  8    /* series structs fetched before their turn */
-#define COMMITS_RECENT  8    /* moving averages of how long a commit takes */
-#define COMMITS_USUAL   512
-#define STRIPE_HOLD_MAX 256 /* samples appended per stripe lock */
+#define TRIM_PARTS_MAX    1024  /* journal parts deleted per commit */
+#define ACCEPTED_KEPT_MAX 16384 /* entries whose memory is kept from group to group */
+#define PREFETCH_AHEAD    8     /* series structs fetched before their turn */
+#define COMMITS_RECENT    8     /* moving averages of how long a commit takes */
+#define COMMITS_USUAL     512
+#define STRIPE_HOLD_MAX   256 /* samples appended per stripe lock */
 
 struct group {
     struct tsdb *db;
@@ -120,6 +121,9 @@ static bool resolve_refs(struct group *group, struct tsdb_batch *batch) {
     struct head *head = &group->db->head;
     for (size_t i = 0; i < batch->sample_count; i++) {
         series_ref_t *ref = &batch->samples[i].ref;
+        if (i + PREFETCH_AHEAD < batch->sample_count) {
+            head_prefetch(head, ref_handle(batch->samples[i + PREFETCH_AHEAD].ref));
+        }
         if (head_series(head, *ref) == NULL &&
             !db_revive(group->db, *ref, ref, &batch->result.err)) {
             return false;
@@ -146,6 +150,11 @@ static void judge_batch(struct group *group, struct tsdb_batch *batch) {
 }
 
 static void forget_accepted(struct group *group) {
+    if (group->accepted_cap > ACCEPTED_KEPT_MAX) {
+        mem_free(group->accepted);
+        group->accepted = NULL;
+        group->accepted_cap = 0;
+    }
     group->accepted_count = 0;
     group->late_noted = 0;
     group->late_count = 0;

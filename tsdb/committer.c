@@ -4,7 +4,7 @@
  */
 #include "tsdb/db.h"
 
-#define GROUP_BYTES_MAX ((size_t)8 << 20) /* of batches in one commit; one batch may be larger */
+#define GROUP_BYTES_MAX ((size_t)1 << 20) /* of batches in one commit; one batch may be larger */
 
 /* ---- the thread ---- */
 

@@ -168,6 +168,15 @@ series_ref_t head_insert(struct head *head, const struct head_newcomer *newcomer
 struct series *head_series(struct head *head, series_ref_t ref);
 struct series *head_at(struct head *head, uint32_t handle);
 
+/* The struct will be looked at soon. */
+static inline void head_prefetch(struct head *head, uint32_t handle) {
+    struct series *page =
+        atomic_load_explicit(&head->pages[handle >> HEAD_PAGE_SHIFT], memory_order_relaxed);
+    if (page != NULL) {
+        __builtin_prefetch(&page[handle & (HEAD_PAGE_SERIES - 1)], 1);
+    }
+}
+
 /* The full id behind a ref whose series left. */
 uint64_t head_ref_id(struct head *head, series_ref_t ref);
 

@@ -18,6 +18,8 @@
 #define FLAG_LAST      1
 #define VALUE_RAW      1 /* version 1: eight bytes follow */
 
+#define KEPT_BYTES_MAX ((size_t)256 << 10) /* of a buffer, from record to record */
+
 /* Of a body */
 #define FLAG_EPOCH 1
 
@@ -50,10 +52,20 @@ void journal_record_finish(struct journal_record *record) {
     buf_finish(&record->body);
 }
 
+/* Empty it; what a burst of new series made it grow to is given back. */
+static void reset_buffer(struct buf *buf) {
+    if (buf->cap > KEPT_BYTES_MAX) {
+        size_t bytes_max = buf->bytes_max;
+        buf_finish(buf);
+        buf_init(buf, bytes_max);
+    }
+    buf_reset(buf);
+}
+
 void journal_record_reset(struct journal_record *record) {
-    buf_reset(&record->definitions);
-    buf_reset(&record->samples);
-    buf_reset(&record->body);
+    reset_buffer(&record->definitions);
+    reset_buffer(&record->samples);
+    reset_buffer(&record->body);
     record->definition_count = 0;
     record->sample_count = 0;
     record->id_last = 0;

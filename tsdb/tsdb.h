@@ -336,6 +336,20 @@ struct tsdb_stats {
 
 void tsdb_stats(struct tsdb *db, struct tsdb_stats *ret);
 
+/* Heap memory of the head, by what it is for. Takes a look at every label pair. */
+struct tsdb_memory {
+    uint64_t series_bytes;
+    uint64_t table_bytes;   /* labels → series */
+    uint64_t label_bytes;   /* which pairs a series has */
+    uint64_t posting_bytes; /* which series a pair has */
+    uint64_t symbol_bytes;  /* strings, pairs and their tables */
+    uint64_t chunk_bytes;   /* samples not sealed yet */
+    uint64_t chunk_free_bytes;
+    uint64_t alias_bytes; /* wire bytes → series */
+};
+
+void tsdb_memory(struct tsdb *db, struct tsdb_memory *ret);
+
 /* A window of the store: what is sealed; the head holds the rest. */
 struct tsdb_window {
     int64_t start_ms; /* first and last instant that belong to it */

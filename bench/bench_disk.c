@@ -4,13 +4,15 @@
  * Writes a day of the mixed corpus (about SERIES series with the weights given, 11 labels, targets
  * of 100 whose series share their times) through a virtual clock, an hour per commit, with
  * maintenance every half hour of it; lets everything settle and says what the directory takes, all
- * files included, and what was written to get there.
+ * files included, and what was written to get there; reads a panel over the day from a cold disk.
  */
 #include <dirent.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/mem.h"
@@ -237,6 +239,66 @@ static void report(struct bench *bench, const char *when) {
     arena_finish(&arena);
 }
 
+/* ---- reading from a cold disk ---- */
+
+/* Drop the store's pages, nearly none of them mapped, from the system's cache. */
+static void forget_pages(const struct bench *bench) {
+    char path[4096];
+    snprintf(path, sizeof(path), "%s/store/data.mdb", bench->options.path);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fdatasync(fd) != 0 || posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) != 0) {
+        fprintf(stderr, "bench_disk: %s stays in the cache\n", path);
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+}
+
+/* All series of the fast counters and buckets: what a panel over a day asks for. */
+static void read_panel(struct bench *bench, const char *when) {
+    struct err err = ERR_INIT;
+    struct tsdb_querier *querier;
+    struct tsdb_series_view *views;
+    struct arena arena;
+    struct matcher matcher;
+    struct tsdb_column column = { 0 };
+    size_t count;
+    size_t samples = 0;
+    arena_init(&arena, SIZE_MAX);
+    int64_t start_ns = clock_mono_ns(clock_system());
+    if (!matcher_init(&matcher, MATCH_RE, METRIC_NAME, STR("app_class(0|12)_metric[0-6]_total"),
+                      &err) ||
+        !tsdb_querier_open(bench->db, INT64_MIN, INT64_MAX, NULL, &querier, &err) ||
+        !tsdb_select(querier, &matcher, 1, &arena, &views, &count, &err)) {
+        die("select", &err);
+    }
+    int64_t selected_ns = clock_mono_ns(clock_system());
+    for (size_t i = 0; i < count; i++) {
+        if (!tsdb_read(querier, views[i].id, INT64_MIN, INT64_MAX, &column, &err)) {
+            die("read", &err);
+        }
+        samples += column.count;
+    }
+    int64_t end_ns = clock_mono_ns(clock_system());
+    printf("%-8s panel of %zu series, %zu samples: select %.1f ms, read %.1f ms\n", when, count,
+           samples, (double)(selected_ns - start_ns) / 1e6, (double)(end_ns - selected_ns) / 1e6);
+    tsdb_column_finish(&column);
+    tsdb_querier_close(querier);
+    matcher_finish(&matcher);
+    arena_finish(&arena);
+}
+
+static void read_cold(struct bench *bench) {
+    struct err err = ERR_INIT;
+    tsdb_close(bench->db);
+    if (!tsdb_open(&bench->options, &bench->db, &err)) {
+        die("open", &err);
+    }
+    forget_pages(bench); /* opening looks through the file */
+    read_panel(bench, "cold");
+    read_panel(bench, "warm");
+}
+
 int main(int argc, char **argv) {
     uint64_t series = 1000;
     struct bench bench = { .jitter = CORPUS_TIMES_EXACT };
@@ -273,6 +335,7 @@ int main(int argc, char **argv) {
         maintain(&bench);
     }
     report(&bench, "settled");
+    read_cold(&bench);
     tsdb_close(bench.db);
     mem_free(bench.values);
     mem_free(bench.t_ms);

@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "base/str.h"
 #include "tsdb/bytes.h"
+#include "tsdb/db.h"
 
 #define MAGIC          UINT32_C(0xbeefc0de)
 #define DATA_VERSION   1
@@ -307,6 +308,17 @@ static bool mark_free_long(struct walk *walk,
     return ok;
 }
 
+static bool is_known(const char *table) {
+    bool is_known = strcmp(table, "log") == 0;
+    for (size_t i = 0; !is_known && i < KV_TABLE_COUNT; i++) {
+        is_known = strcmp(table, kv_table_names[i]) == 0;
+    }
+    for (size_t i = 0; !is_known && i < STORE_TABLE_COUNT; i++) {
+        is_known = strcmp(table, store_table_names[i]) == 0;
+    }
+    return is_known;
+}
+
 static bool check_value(struct walk *walk, const struct place *place, const struct node *node) {
     bool is_free_list = walk->table == &walk->meta.free;
     if ((node->flags & NODE_BIG) != 0) {
@@ -327,7 +339,11 @@ static bool check_value(struct walk *walk, const struct place *place, const stru
     if (node->size != DB_BYTES || walk->table_count == TABLES_MAX) {
         return bad_page(walk, place->page, "a table's row has a wrong size");
     }
-    read_table(node->value, node->key.ptr, node->key.len, &walk->tables[walk->table_count++]);
+    struct table *table = &walk->tables[walk->table_count++];
+    read_table(node->value, node->key.ptr, node->key.len, table);
+    if (walk->check->is_ours && !is_known(table->name)) {
+        tell(walk, "it lists an unknown table %s: one of ours is lost", table->name);
+    }
     return true;
 }
 

@@ -16,6 +16,7 @@ struct pages_check {
     const char *name;   /* "journal", "store" */
     uint64_t bytes_max; /* of pages; tables that would go beyond are left out, and then pages are
                            not accounted for */
+    bool is_ours;       /* tables of names we do not know are told: ours, with a damaged name */
     /* Rows are missing or out of order, which LMDB survives. NULL ok. */
     void (*told)(void *ctx, const struct err *what);
     void *ctx;

@@ -147,6 +147,7 @@ static bool check_pages(struct tsdb *db, const char *path, const char *name, str
         .path = file,
         .name = name,
         .bytes_max = PAGES_CHECK_BYTES,
+        .is_ours = true,
         .told = note_pages,
         .ctx = db,
     };

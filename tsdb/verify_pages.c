@@ -42,6 +42,7 @@ bool verify_pages(struct verify *verify, const char *path, const char *name, str
         .path = file,
         .name = name,
         .bytes_max = UINT64_MAX,
+        .is_ours = true,
         .told = note,
         .ctx = found,
     };

@@ -57,13 +57,14 @@ enum outcome {
     OUTCOME_TOLD,    /* the rest is right, the damage was told */
     OUTCOME_DIED,    /* of a signal */
     OUTCOME_HUNG,
+    OUTCOME_STALE,  /* a whole page came back as it was: old values, nothing to tell it by */
     OUTCOME_SILENT, /* wrong or missing, and nobody told */
     OUTCOME_WRONG,  /* a wrong value, though something was told */
     OUTCOME_COUNT,
 };
 
 static const char *const outcome_names[OUTCOME_COUNT] = {
-    "right", "refused", "told", "died", "hung", "SILENT", "WRONG",
+    "right", "refused", "told", "died", "hung", "stale", "SILENT", "WRONG",
 };
 
 enum {
@@ -283,7 +284,13 @@ static void run_flip(const struct flips *flips, uint64_t number, const char *dir
     bool is_verified = flips->tocsin != NULL && number % VERIFY_ONE_IN == 0;
     bool is_clean = is_verified && rig_verify(flips->tocsin, dir);
     run_child(flips, dir, finding);
-    bool is_overlooked = is_clean && finding->outcome != OUTCOME_RIGHT;
+    /* LMDB's pages do not say of which commit they are: one that a disk did not write, with the
+     * same keys in it, is a good page. */
+    if (damage.fault == FAULT_PAGE_OLD && finding->outcome == OUTCOME_SILENT) {
+        finding->outcome = OUTCOME_STALE;
+    }
+    bool is_overlooked =
+        is_clean && finding->outcome != OUTCOME_STALE && finding->outcome != OUTCOME_RIGHT;
     flips->totals->verified += is_verified;
     flips->totals->overlooked += is_overlooked;
     flips->totals->outcomes[damage.fault][finding->outcome]++;

@@ -30,7 +30,7 @@
 #define SEEN_SLOTS    ((size_t)1 << 23) /* power of two, far above the states of a campaign */
 #define CHOICES       10                /* tried per change */
 #define RUNS_MAX      10000
-#define VERIFY_ONE_IN 200
+#define VERIFY_ONE_IN 50
 
 struct totals {
     _Atomic uint64_t states;
@@ -108,15 +108,18 @@ static void report(const struct job *job, uint64_t point, struct disk_choice cho
     printf("# as it was before opening: %s\n", kept);
 }
 
-/* By the real program, before anything else touched it. A half-created directory has nothing. */
-static bool verify_some(const struct job *job, const char *dir, uint64_t bits) {
+/* By the real program, when maintenance has finished what the loss of power interrupted. */
+static bool verify_some(const struct job *job, const struct rig_check *check, uint64_t bits) {
     const struct power *power = job->power;
-    if (power->tocsin == NULL || job->acked == 0 || bits / 64 % VERIFY_ONE_IN != 0) {
+    if (power->tocsin == NULL || !check->has_maintenance || bits / 64 % VERIFY_ONE_IN != 0) {
         return true;
     }
     power->totals->verified++;
-    *job->verdict = (struct rig_verdict){ .message = "tocsin verify finds damage" };
-    return rig_verify(power->tocsin, dir);
+    if (rig_verify(power->tocsin, check->dir)) {
+        return true;
+    }
+    snprintf(job->verdict->message, sizeof(job->verdict->message), "tocsin verify finds damage");
+    return false;
 }
 
 static bool try_state(struct job *job, uint64_t point, uint64_t number) {
@@ -143,7 +146,7 @@ static bool try_state(struct job *job, uint64_t point, uint64_t number) {
         .has_maintenance = bits / 4 % 4 == 0,
         .has_reopening = bits / 16 % 4 == 0,
     };
-    bool ok = verify_some(job, dir, bits) && rig_run(&job->oracle, &check, job->verdict);
+    bool ok = rig_run(&job->oracle, &check, job->verdict) && verify_some(job, &check, bits);
     totals->states++;
     totals->kinds[choice.kind]++;
     totals->samples += job->verdict->samples;

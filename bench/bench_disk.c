@@ -262,7 +262,7 @@ static void read_panel(struct bench *bench, const char *when) {
     struct arena arena;
     struct matcher matcher;
     struct tsdb_column column = { 0 };
-    size_t count;
+    size_t count = 0;
     size_t samples = 0;
     arena_init(&arena, SIZE_MAX);
     int64_t start_ns = clock_mono_ns(clock_system());

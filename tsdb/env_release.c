@@ -52,8 +52,8 @@ static int compare_pages(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* Table 0: transaction id → number of pages it freed, their numbers. What LMDB may reuse is what
- * was freed before the oldest snapshot, and before the last commit, to which a crash may go back. */
+/* Table 0: transaction id → number of pages it freed, their numbers. What LMDB may reuse was freed
+ * before the oldest snapshot, and before the last commit, to which a crash may go back. */
 static int list_free(struct release *release, MDB_txn *txn, uint64_t *ret_free) {
     MDB_cursor *cursor;
     int rc = mdb_cursor_open(txn, 0, &cursor);

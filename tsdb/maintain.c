@@ -158,8 +158,8 @@ static bool merge_locked(struct tsdb *db, bool is_forced, bool *ret_is_idle, str
     return ok;
 }
 
-/* Free pages cost nothing to find, but commits wait meanwhile: not long. Where the file system knows
- * no holes nothing is lost but the space. */
+/* Free pages cost nothing to find, but commits wait meanwhile: not long. Where the file system
+ * knows no holes nothing is lost but the space. */
 static void release_pages(struct tsdb *db) {
     if (!db->is_latched) {
         (void)env_release_pages(&db->store.env, RELEASE_STORE_NS);

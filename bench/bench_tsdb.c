@@ -343,7 +343,7 @@ static int memory_curve(size_t series, int rounds) {
             };
             fake_clock_init(&bench.clock, bench.start_ms);
             bench.options.clock = &bench.clock.clock;
-            bench.options.pending_bytes_max = 1 << 20; /* as when clients keep their pace */
+            bench.options.pending_bytes_max = 128 << 10; /* as when clients keep their pace */
             run_memory(&bench);
             fflush(stdout);
             _exit(0);

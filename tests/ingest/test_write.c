@@ -352,6 +352,32 @@ static void test_series_cap_lets_known_series_pass(void **state) {
     body_finish(&body);
 }
 
+/* The offender is named; other metrics, and what it has already, go on. */
+static void test_series_cap_of_a_metric(void **state) {
+    struct door_fixture *f = *state;
+    struct body body;
+    body_init(&body);
+    door_close(f);
+    f->store.options.series_per_metric_max = 1;
+    door_open(f);
+    put_simple(&body, "greedy", T0 - 1000, 1);
+    post(f, &body);
+    assert_int_equal(f->accepted, 1);
+    put_label(&body, STR("__name__"), STR("greedy"));
+    put_label(&body, STR("job"), STR("another"));
+    add_sample(&body, T0, 1);
+    end_series(&body);
+    put_simple(&body, "greedy", T0, 1);
+    put_simple(&body, "modest", T0, 1);
+    post(f, &body);
+    assert_int_equal(f->err.code, ERR_THROTTLED);
+    assert_non_null(strstr(f->err.msg, "1 active series of one metric is reached by greedy"));
+    assert_int_equal(f->accepted, 2);
+    assert_int_equal(f->rejected, 1);
+    assert_true(own_metric(f, "tocsin_ingest_refused_total", "series_limit") == 1);
+    body_finish(&body);
+}
+
 /* ---- malformed ---- */
 
 static void test_a_body_cut_anywhere_changes_nothing(void **state) {
@@ -491,6 +517,7 @@ int main(void) {
         TEST(test_label_caps),
         TEST(test_histograms_are_refused_exemplars_left_out),
         TEST(test_series_cap_lets_known_series_pass),
+        TEST(test_series_cap_of_a_metric),
         TEST(test_a_body_cut_anywhere_changes_nothing),
         TEST(test_wrong_wire_types_have_an_offset),
         TEST(test_bad_snappy_and_bombs),

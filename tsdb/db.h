@@ -241,6 +241,8 @@ struct tsdb {
     _Atomic int64_t t_max_ms;
 
     pthread_mutex_t queriers_lock;
+    pthread_cond_t queriers_cond;  /* one closed */
+    uint64_t queriers_closed;      /* guarded by queriers_lock */
     struct tsdb_querier *queriers; /* guarded by queriers_lock */
     size_t querier_count;
     uint64_t epoch; /* guarded by queriers_lock: counts queriers ever opened */

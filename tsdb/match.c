@@ -102,3 +102,12 @@ bool match_series(const struct match_source *source,
     }
     return true;
 }
+
+bool match_is_selective(const struct matcher *matchers, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        if (!matcher_matches(&matchers[i], STR(""))) {
+            return true;
+        }
+    }
+    return count == 0;
+}

@@ -112,7 +112,7 @@ static int put_pair(struct posting_slice *slice,
     idset_normalize(&ids);
     idset_intersect(&ids, postings->ids);
     walk->window = postings->target;
-    if (rc == 0 && ids.count > 0) {
+    if (rc == 0) {
         rc = posting_put(walk, str_n(text.ptr, name.len), str_n(text.ptr + name.len, value.len),
                          &ids, bytes);
     }

@@ -82,6 +82,8 @@ void tsdb_querier_close(struct tsdb_querier *querier) {
         querier->next->previous = querier->previous;
     }
     db->querier_count--;
+    db->queriers_closed++;
+    pthread_cond_broadcast(&db->queriers_cond);
     pthread_mutex_unlock(&db->queriers_lock);
     u64map_finish(&querier->overlay.last);
     mem_free(querier->overlay.previous);

@@ -86,6 +86,9 @@ WARN_UNUSED bool match_series(const struct match_source *source,
                               struct idset *out,
                               struct err *err);
 
+/* At least one matcher does not match the empty value, or there is none at all. */
+bool match_is_selective(const struct matcher *matchers, size_t count);
+
 /* The literals a positive regex matcher can match; NULL when it is not a small set. */
 const struct str *match_literals(const struct matcher *matcher, size_t *ret_count);
 /* Prefix every matching value has (positive matchers only). */

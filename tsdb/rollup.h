@@ -107,6 +107,9 @@ WARN_UNUSED bool rollup_list_marks(struct tsdb *db,
                                    size_t *ret_count,
                                    struct err *err);
 
+/* May a bucket of the period have a share in [t_min_ms, t_max_ms]? (start < t_max: left-open.) */
+bool rollup_reaches(int64_t period, int64_t t_min_ms, int64_t t_max_ms);
+
 /* Samples in [t_min_ms, t_max_ms] came or went: periods that were built no longer are. Returns an
  * LMDB code. */
 int rollup_touch(struct tsdb *db, MDB_txn *txn, int64_t t_min_ms, int64_t t_max_ms);
@@ -116,11 +119,8 @@ int rollup_touch(struct tsdb *db, MDB_txn *txn, int64_t t_min_ms, int64_t t_max_
 /* Where the postings of a period stand: a place (part.h) of its own. */
 int64_t rollup_place(int64_t resolution_ms, int64_t period);
 
-/* Write the postings of a period, whose series are `ids`, from those of its parts. */
-WARN_UNUSED bool rollup_index(struct tsdb *db,
-                              const struct rollup_mark *mark,
-                              const struct idset *ids,
-                              struct err *err);
+/* Write the postings of the series a period has rows of, from those of its parts and its own. */
+WARN_UNUSED bool rollup_index(struct tsdb *db, const struct rollup_mark *mark, struct err *err);
 
 bool rollup_is_place(int64_t place);
 /* Ids of every series with a row at the place, appended. */

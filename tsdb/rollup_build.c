@@ -107,21 +107,13 @@ static int put_slice(void *ctx, struct store *store, MDB_txn *txn) {
 
 /* The rows are all there: find their series by, then count the period as built. */
 static bool index_period(struct build *build, struct err *err) {
-    struct tsdb *db = build->db;
-    struct idset ids = { 0 };
-    MDB_txn *txn;
-    if (!env_read_begin(&db->store.env, &txn, err)) {
+    if (!rollup_index(build->db, &build->mark, err)) {
         return false;
     }
-    bool ok = rollup_ids(&db->store, txn,
-                         rollup_place(build->mark.resolution_ms, build->mark.period), &ids, err);
-    env_read_end(&db->store.env, txn);
-    ok = ok && rollup_index(db, &build->mark, &ids, err);
-    idset_finish(&ids);
     build->id_count = 0;
     build->mark.is_built = true;
     build->mark.id_next = 0;
-    return ok && store_write(db, put_slice, build, "writing rollups", err);
+    return store_write(build->db, put_slice, build, "writing rollups", err);
 }
 
 static bool build_slice(struct build *build, struct err *err) {

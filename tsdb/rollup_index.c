@@ -26,6 +26,33 @@ bool rollup_is_place(int64_t place) {
            number >> PLACE_PERIOD_BITS <= ROLLUP_PERIOD_MS / 1000;
 }
 
+bool rollup_ids(struct store *store,
+                MDB_txn *txn,
+                int64_t place,
+                struct idset *out,
+                struct err *err) {
+    uint64_t number = (uint64_t)place - PLACE_FIRST;
+    uint64_t period_bits = (UINT64_C(1) << PLACE_PERIOD_BITS) - 1;
+    uint8_t start[ROLLUP_KEY_BYTES];
+    rollup_key(start, (int64_t)(number >> PLACE_PERIOD_BITS) * 1000,
+               (int64_t)(number & period_bits) - PLACE_PERIOD_BIAS, 0);
+    MDB_cursor *cursor;
+    int rc = mdb_cursor_open(txn, store->dbis[STORE_ROLLUPS], &cursor);
+    if (rc != 0) {
+        return env_fail(&store->env, err, rc, "reading table rollups");
+    }
+    MDB_val key = { .mv_size = sizeof(start), .mv_data = start };
+    MDB_val row;
+    rc = mdb_cursor_get(cursor, &key, &row, MDB_SET_RANGE);
+    while (rc == 0 && key.mv_size == sizeof(start) &&
+           memcmp(key.mv_data, start, ROLLUP_MARK_KEY_BYTES) == 0) {
+        idset_add(out, bytes_be64((const uint8_t *)key.mv_data + ROLLUP_MARK_KEY_BYTES));
+        rc = mdb_cursor_get(cursor, &key, &row, MDB_NEXT);
+    }
+    mdb_cursor_close(cursor);
+    return rc == 0 || rc == MDB_NOTFOUND || env_fail(&store->env, err, rc, "reading table rollups");
+}
+
 /* ---- writing ---- */
 
 static bool list_sources(struct tsdb *db,
@@ -44,7 +71,8 @@ static bool list_sources(struct tsdb *db,
     return ok;
 }
 
-bool rollup_index(struct tsdb *db,
+/* `ids`: the series of the period. */
+static bool unite(struct tsdb *db,
                   const struct rollup_mark *mark,
                   const struct idset *ids,
                   struct err *err) {
@@ -77,34 +105,21 @@ bool rollup_index(struct tsdb *db,
     return ok;
 }
 
-/* ---- reading ---- */
-
-bool rollup_ids(struct store *store,
-                MDB_txn *txn,
-                int64_t place,
-                struct idset *out,
-                struct err *err) {
-    uint64_t number = (uint64_t)place - PLACE_FIRST;
-    uint64_t period_bits = (UINT64_C(1) << PLACE_PERIOD_BITS) - 1;
-    uint8_t start[ROLLUP_KEY_BYTES];
-    rollup_key(start, (int64_t)(number >> PLACE_PERIOD_BITS) * 1000,
-               (int64_t)(number & period_bits) - PLACE_PERIOD_BIAS, 0);
-    MDB_cursor *cursor;
-    int rc = mdb_cursor_open(txn, store->dbis[STORE_ROLLUPS], &cursor);
-    if (rc != 0) {
-        return env_fail(&store->env, err, rc, "reading table rollups");
+bool rollup_index(struct tsdb *db, const struct rollup_mark *mark, struct err *err) {
+    struct idset ids = { 0 };
+    MDB_txn *txn;
+    if (!env_read_begin(&db->store.env, &txn, err)) {
+        return false;
     }
-    MDB_val key = { .mv_size = sizeof(start), .mv_data = start };
-    MDB_val row;
-    rc = mdb_cursor_get(cursor, &key, &row, MDB_SET_RANGE);
-    while (rc == 0 && key.mv_size == sizeof(start) &&
-           memcmp(key.mv_data, start, ROLLUP_MARK_KEY_BYTES) == 0) {
-        idset_add(out, bytes_be64((const uint8_t *)key.mv_data + ROLLUP_MARK_KEY_BYTES));
-        rc = mdb_cursor_get(cursor, &key, &row, MDB_NEXT);
-    }
-    mdb_cursor_close(cursor);
-    return rc == 0 || rc == MDB_NOTFOUND || env_fail(&store->env, err, rc, "reading table rollups");
+    bool ok =
+        rollup_ids(&db->store, txn, rollup_place(mark->resolution_ms, mark->period), &ids, err);
+    env_read_end(&db->store.env, txn);
+    ok = ok && unite(db, mark, &ids, err);
+    idset_finish(&ids);
+    return ok;
 }
+
+/* ---- for queriers ---- */
 
 bool rollup_add_places(struct tsdb_querier *querier, MDB_txn *txn, struct err *err) {
     struct tsdb *db = querier->db;

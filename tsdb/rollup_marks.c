@@ -90,31 +90,30 @@ bool rollup_list_marks(struct tsdb *db,
     return env_fail(&store->env, err, rc, "reading table rollup_marks");
 }
 
+bool rollup_reaches(int64_t period, int64_t t_min_ms, int64_t t_max_ms) {
+    int64_t start_ms = period * ROLLUP_PERIOD_MS;
+    return start_ms < t_max_ms && start_ms + ROLLUP_PERIOD_MS >= t_min_ms;
+}
+
 int rollup_touch(struct tsdb *db, MDB_txn *txn, int64_t t_min_ms, int64_t t_max_ms) {
-    if (db->rollup_count == 0 || t_min_ms > db->rolled_until_ms) {
+    struct rollup_mark *marks;
+    size_t count;
+    struct err err = ERR_INIT;
+    if (t_min_ms > db->rolled_until_ms) {
         return 0;
     }
-    int64_t until_ms = t_max_ms < db->rolled_until_ms ? t_max_ms : db->rolled_until_ms;
-    for (size_t i = 0; i < db->rollup_count; i++) {
-        int64_t resolution_ms = db->rollups[i].resolution_ms;
-        for (int64_t p = rollup_period(t_min_ms); p <= rollup_period(until_ms); p++) {
-            struct rollup_mark mark;
-            struct err err = ERR_INIT;
-            bool found;
-            if (!rollup_get_mark(&db->store, txn, resolution_ms, p, &mark, &found, &err) &&
-                err.code != ERR_CORRUPT) {
-                return MDB_PANIC;
-            }
-            int rc = 0;
-            if (found && (mark.is_built || mark.id_next > 0)) {
-                mark.is_built = false;
-                mark.id_next = 0;
-                rc = rollup_put_mark(&db->store, txn, &mark);
-            }
-            if (rc != 0) {
-                return rc;
-            }
+    if (!rollup_list_marks(db, txn, &marks, &count, &err)) {
+        return store_rc_of(&err);
+    }
+    int rc = 0;
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        bool is_begun = marks[i].is_built || marks[i].id_next > 0;
+        if (is_begun && rollup_reaches(marks[i].period, t_min_ms, t_max_ms)) {
+            marks[i].is_built = false;
+            marks[i].id_next = 0;
+            rc = rollup_put_mark(&db->store, txn, &marks[i]);
         }
     }
-    return 0;
+    mem_free(marks);
+    return rc;
 }

@@ -563,6 +563,21 @@ static int put_applied(void *ctx, struct store *store, MDB_txn *txn) {
     return store_put_state(store, txn, &state);
 }
 
+/* db->apply is held. */
+static void begin_epoch_locked(struct tsdb *db, int64_t now_ms) {
+    head_begin_epoch(&db->head, db->visible_lsn + 1);
+    db->epoch_bytes = 0;
+    db->epoch_start_ms = now_ms;
+}
+
+uint64_t seal_begin_epoch(struct tsdb *db) {
+    pthread_mutex_lock(&db->apply);
+    uint64_t lsn = db->visible_lsn;
+    begin_epoch_locked(db, clock_wall_ms(db->clock));
+    pthread_mutex_unlock(&db->apply);
+    return lsn;
+}
+
 /* A new epoch when the newest is long enough, or when nothing needs it any more. Returns its
  * number. */
 static uint32_t renew_epoch(struct tsdb *db) {
@@ -574,9 +589,7 @@ static uint32_t renew_epoch(struct tsdb *db) {
     bool is_long = db->epoch_bytes >= EPOCH_BYTES || now_ms - db->epoch_start_ms >= EPOCH_MS ||
                    now_ms < db->epoch_start_ms;
     if (next_lsn > head->epoch_lsn && (is_empty || is_long)) {
-        head_begin_epoch(head, next_lsn);
-        db->epoch_bytes = 0;
-        db->epoch_start_ms = now_ms;
+        begin_epoch_locked(db, now_ms);
     }
     uint32_t epoch = head->epoch;
     pthread_mutex_unlock(&db->apply);

@@ -9,6 +9,10 @@ struct seal_limits {
     uint64_t lsn_cut;   /* open chunks with samples up to here as well; 0 = none */
 };
 
+/* Records after the newest one, whose LSN is returned, start a new epoch: once all samples up to it
+ * are sealed, so is the journal trimmed. */
+uint64_t seal_begin_epoch(struct tsdb *db);
+
 /* Seal what the limits allow, in slices, then move applied_lsn and have the journal trimmed.
  * Under the maintain lock. */
 WARN_UNUSED bool seal_chunks(struct tsdb *db, const struct seal_limits *limits, struct err *err);

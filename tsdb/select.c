@@ -209,15 +209,6 @@ static void unite_labels(struct select *select) {
 
 /* ---- the whole ---- */
 
-static bool is_selective(const struct matcher *matchers, size_t count) {
-    for (size_t i = 0; i < count; i++) {
-        if (!matcher_matches(&matchers[i], STR(""))) {
-            return true;
-        }
-    }
-    return count == 0;
-}
-
 static bool run(struct select *select,
                 const struct matcher *matchers,
                 size_t count,
@@ -245,7 +236,7 @@ bool tsdb_select(struct tsdb_querier *querier,
                  struct tsdb_series_view **ret,
                  size_t *ret_count,
                  struct err *err) {
-    if (!is_selective(matchers, matcher_count)) {
+    if (!match_is_selective(matchers, matcher_count)) {
         return err_set(err, ERR_INVALID, "match[] must contain at least one non-empty matcher");
     }
     struct select select = { .querier = querier, .arena = arena };

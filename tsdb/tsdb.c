@@ -105,6 +105,7 @@ static void init_locks(struct tsdb *db) {
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&db->wake_cond, &attr);
+    pthread_cond_init(&db->queriers_cond, &attr);
     pthread_condattr_destroy(&attr);
 }
 
@@ -119,6 +120,7 @@ static void finish_locks(struct tsdb *db) {
     pthread_rwlock_destroy(&db->series_lock);
     pthread_rwlock_destroy(&db->metadata.lock);
     pthread_cond_destroy(&db->wake_cond);
+    pthread_cond_destroy(&db->queriers_cond);
 }
 
 static bool sub_path(const struct tsdb *db, const char *name, char out[PATH_MAX], struct err *err) {

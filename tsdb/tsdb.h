@@ -576,3 +576,26 @@ WARN_UNUSED bool tsdb_verify(const char *path,
                              const struct tsdb_verify_visitor *visitor,
                              struct tsdb_verify_totals *ret,
                              struct err *err);
+
+/* ---- deleting ---- */
+
+struct tsdb_deleted {
+    uint64_t series_count; /* that matched */
+    uint64_t sample_count;
+};
+
+/*
+ * Delete the samples of matching series in [t_min_ms, t_max_ms] that are committed when it is
+ * called: samples, index entries and rollups (buckets whose samples are there are made anew). Blocks
+ * until all is gone from every table; a failure or crash on the way leaves a part of it done, and a
+ * repetition finishes. A backup or shipped journal made before still has them.
+ * Errors: ERR_INVALID (no selective matcher), ERR_UNAVAILABLE (a query that was open before did not
+ * end in 30 s), ERR_IO, ERR_NO_SPACE, ERR_CORRUPT (a damaged part cannot be rewritten).
+ */
+WARN_UNUSED bool tsdb_delete_blocking(struct tsdb *db,
+                                      const struct matcher *matchers,
+                                      size_t matcher_count,
+                                      int64_t t_min_ms,
+                                      int64_t t_max_ms,
+                                      struct tsdb_deleted *ret,
+                                      struct err *err);

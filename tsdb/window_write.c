@@ -137,7 +137,8 @@ int posting_put(const struct posting_walk *walk,
     size_t key_len = posting_key(key, walk->window, name, value);
     int rc = 0;
     size_t at = 0;
-    for (uint32_t part = 0; rc == 0 && at < ids->count; part++) {
+    uint32_t part = 0;
+    for (; rc == 0 && at < ids->count; part++) {
         size_t count = ids->count - at < PART_IDS_MAX ? ids->count - at : PART_IDS_MAX;
         buf_reset(&body);
         buf_putc(&body, POSTING_ROW_VERSION);
@@ -157,7 +158,13 @@ int posting_put(const struct posting_walk *walk,
         *bytes += body.len;
     }
     buf_finish(&body);
-    return rc;
+    /* What is left of a longer list. */
+    for (; rc == 0; part++) {
+        bytes_put_be32(key + key_len, part);
+        MDB_val mdb_key = { .mv_size = key_len + 4, .mv_data = key };
+        rc = mdb_del(walk->txn, walk->store->dbis[STORE_POSTINGS], &mdb_key, NULL);
+    }
+    return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
 /* One pair: what is stored united with the new ids. */

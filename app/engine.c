@@ -30,6 +30,7 @@ struct engine {
 
     struct metric_registry *metrics;
     struct tsdb *db;
+    struct storage_classes retention_classes;
     struct notify *notify;
     struct rules *rules;
     struct ingest *ingest;
@@ -320,6 +321,7 @@ static bool create_store(struct engine *engine, const struct config *config, str
         .clock = engine->opts.clock,
         .metrics = engine->metrics,
         .retention_ms = options->retention_ms,
+        .retention_bytes = options->retention_bytes,
         .future_ms_max = 10 * 60 * 1000,
         .out_of_order_ms = out_of_order_of(config),
         .series_max = (uint64_t)options->series_max,
@@ -330,6 +332,8 @@ static bool create_store(struct engine *engine, const struct config *config, str
         .on_damage_ctx = engine,
     };
     return (storage_parse_rollups(&options->rollups, &store, err) &&
+            storage_parse_classes(&options->retention_classes, &engine->retention_classes, &store,
+                                  err) &&
             tsdb_open(&store, &engine->db, err)) ||
            err_wrap(err, "opening the store in %s", options->storage_path);
 }
@@ -542,6 +546,7 @@ void engine_destroy(struct engine *engine) {
     rules_destroy(engine->rules);
     notify_destroy(engine->notify);
     tsdb_close(engine->db);
+    storage_classes_finish(&engine->retention_classes);
     metric_registry_destroy(engine->metrics);
     pthread_mutex_destroy(&engine->reload_mu);
     mem_free(engine->config_text);

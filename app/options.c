@@ -21,6 +21,12 @@ const struct option_spec option_specs[] = {
       "The same, under Prometheus' name." },
     { "storage.tsdb.retention.time", OPTION_DURATION, AT(retention_ms), "DURATION", "90d", NULL,
       "How long samples are kept; 0 is for ever." },
+    { "storage.tsdb.retention.size", OPTION_BYTES, AT(retention_bytes), "SIZE", "0", NULL,
+      "How large the store may grow before the oldest samples go; 0 is no limit." },
+    { "storage.retention-class", OPTION_LIST, AT(retention_classes), "SELECTOR=DURATION", NULL,
+      NULL,
+      "Keep the series of a selector for a time of their own, as in {__name__=~\"llm_.*\"}=1y; "
+      "repeatable, the first that matches counts." },
     { "storage.rollups", OPTION_LIST, AT(rollups), "RESOLUTION:RETENTION", NULL, NULL,
       "Keep rollups beside or beyond samples, as in 5m:90d,1h:2y (0 is for ever); long ranges read "
       "them." },

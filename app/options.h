@@ -18,6 +18,8 @@ struct options {
     char *storage_path;
     int64_t retention_ms;    /* 0 = for ever */
     int64_t out_of_order_ms; /* 0 = off */
+    uint64_t retention_bytes;
+    struct string_list retention_classes;
     struct string_list rollups;
     uint64_t storage_reserve_bytes;
     char *ship_dir;

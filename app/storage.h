@@ -11,3 +11,18 @@
 WARN_UNUSED bool storage_parse_rollups(const struct string_list *texts,
                                        struct tsdb_options *ret,
                                        struct err *err);
+
+/* Matchers of the retention classes; as long as the store is open. Init with {0}. */
+struct storage_classes {
+    struct matcher *matchers[TSDB_RETENTION_CLASSES_MAX];
+    size_t counts[TSDB_RETENTION_CLASSES_MAX];
+    size_t count;
+};
+
+void storage_classes_finish(struct storage_classes *classes);
+
+/* '{job="a"}=30d': into ret->retention_classes, in order. Errors: as above. */
+WARN_UNUSED bool storage_parse_classes(const struct string_list *texts,
+                                       struct storage_classes *classes,
+                                       struct tsdb_options *ret,
+                                       struct err *err);

@@ -186,7 +186,12 @@ void metrics_refresh(struct tsdb *db); /* the gauges */
 struct tsdb {
     char *path;
     const struct clock *clock;
-    int64_t retention_ms;
+    int64_t retention_ms;         /* of what is kept longest; 0 = for ever */
+    int64_t retention_default_ms; /* of series of no class */
+    struct tsdb_retention_class retention_classes[TSDB_RETENTION_CLASSES_MAX];
+    size_t retention_class_count;
+    uint64_t retention_bytes;
+    int64_t classes_window; /* up to which classes were applied; under maintain_lock */
     int64_t future_ms_max;
     _Atomic int64_t out_of_order_ms; /* 0 = none; TSDB_OUT_OF_ORDER_ANY */
     uint64_t space_reserve_bytes;

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "tsdb/bytes.h"
 #include "tsdb/merge.h"
+#include "tsdb/rewrite.h"
 #include "tsdb/rollup.h"
 #include "tsdb/window.h"
 
@@ -56,16 +57,28 @@ static bool delete_part(struct tsdb *db, const struct part *part, struct err *er
     return merge_drop_part(db, part->place, err);
 }
 
-/* Everything that lies before window `end` in full. */
-static bool delete_before(struct tsdb *db, int64_t end, size_t *ret_count, struct err *err) {
+static bool list_parts(struct tsdb *db,
+                       int64_t end,
+                       struct part **ret,
+                       size_t *ret_count,
+                       struct err *err) {
     MDB_txn *txn;
-    struct part *parts;
-    size_t count;
     if (!env_read_begin(&db->store.env, &txn, err)) {
         return false;
     }
-    bool ok = part_list(&db->store, txn, INT64_MIN, end - 1, &parts, &count, err);
+    bool ok = part_list(&db->store, txn, INT64_MIN, end - 1, ret, ret_count, err);
     env_read_end(&db->store.env, txn);
+    return ok;
+}
+
+/* Everything that lies before window `end` in full. */
+static bool delete_before(struct tsdb *db, int64_t end, size_t *ret_count, struct err *err) {
+    struct part *parts;
+    size_t count;
+    if (!list_parts(db, end, &parts, &count, err)) {
+        return false;
+    }
+    bool ok = true;
     for (size_t i = 0; ok && i < count; i++) {
         if (parts[i].window_end <= end) {
             ok = delete_part(db, &parts[i], err);
@@ -74,6 +87,134 @@ static bool delete_before(struct tsdb *db, int64_t end, size_t *ret_count, struc
     }
     mem_free(parts);
     return ok && (*ret_count == 0 || merge_sweep(db, err));
+}
+
+/* ---- by size ---- */
+
+/* Windows before *ret_end have to go for the rest to fit; as it is when everything fits. The newest
+ * part stays. */
+static bool find_oldest_kept(struct tsdb *db, int64_t *ret_end, struct err *err) {
+    struct part *parts;
+    size_t count;
+    uint64_t bytes = store_bytes(&db->store);
+    if (db->retention_bytes == 0 || bytes <= db->retention_bytes) {
+        return true;
+    }
+    if (!list_parts(db, INT64_MAX, &parts, &count, err)) {
+        return false;
+    }
+    uint64_t all = 0;
+    int64_t newest = INT64_MIN;
+    for (size_t i = 0; i < count; i++) {
+        all += parts[i].stats.segment_bytes;
+        newest = parts[i].window_end > newest ? parts[i].window_end : newest;
+    }
+    /* What finds samples shrinks with them. */
+    double share = all == 0 ? 1 : (double)bytes / (double)all;
+    while (bytes > db->retention_bytes) {
+        int64_t oldest = INT64_MAX;
+        for (size_t i = 0; i < count; i++) {
+            bool is_left = parts[i].window_end > *ret_end && parts[i].window_end < newest;
+            oldest = is_left && parts[i].window_end < oldest ? parts[i].window_end : oldest;
+        }
+        if (oldest == INT64_MAX) {
+            break;
+        }
+        *ret_end = oldest;
+        for (size_t i = 0; i < count; i++) {
+            if (parts[i].window_end == oldest) {
+                uint64_t freed = (uint64_t)(share * (double)parts[i].stats.segment_bytes);
+                bytes -= freed < bytes ? freed : bytes;
+            }
+        }
+    }
+    mem_free(parts);
+    return true;
+}
+
+/* ---- by class ---- */
+
+static bool is_expired(int64_t window_end_ms, int64_t now_ms, int64_t retention_ms) {
+    return retention_ms > 0 && window_end_ms <= i64_sub_sat(now_ms, retention_ms);
+}
+
+static void add_all(struct idset *set, const struct idset *more) {
+    for (size_t i = 0; i < more->count; i++) {
+        idset_add(set, more->ids[i]);
+    }
+    idset_normalize(set);
+}
+
+/* Series of the part whose class is kept shorter than since it ended. *ret_is_all: no other is in
+ * it. */
+static bool find_expired(struct tsdb *db,
+                         const struct part *part,
+                         int64_t now_ms,
+                         struct idset *ret,
+                         bool *ret_is_all,
+                         struct err *err) {
+    int64_t end_ms = part->window_end * db->head.block_ms;
+    struct idset rest = { 0 };
+    bool ok = rewrite_find(db, part, NULL, 0, &rest, err);
+    size_t count = rest.count;
+    for (size_t i = 0; ok && i < db->retention_class_count; i++) {
+        const struct tsdb_retention_class *class = &db->retention_classes[i];
+        struct idset ids = { 0 };
+        ok = rewrite_find(db, part, class->matchers, class->matcher_count, &ids, err);
+        idset_intersect(&ids, &rest);
+        idset_subtract(&rest, &ids);
+        if (is_expired(end_ms, now_ms, class->retention_ms)) {
+            add_all(ret, &ids);
+        }
+        idset_finish(&ids);
+    }
+    if (is_expired(end_ms, now_ms, db->retention_default_ms)) {
+        add_all(ret, &rest);
+    }
+    idset_finish(&rest);
+    *ret_is_all = ret->count == count;
+    return ok;
+}
+
+static bool thin_part(struct tsdb *db, const struct part *part, int64_t now_ms, struct err *err) {
+    struct idset ids = { 0 };
+    bool is_all;
+    bool ok = find_expired(db, part, now_ms, &ids, &is_all, err);
+    if (ok && ids.count > 0) {
+        struct rewrite rewrite = {
+            .db = db,
+            .ids = &ids,
+            .t_first_ms = INT64_MIN,
+            .t_last_ms = INT64_MAX,
+        };
+        ok = is_all ? delete_part(db, part, err) : rewrite_part(&rewrite, part, err);
+    }
+    idset_finish(&ids);
+    return ok;
+}
+
+/* Take out of finished parts what only other series are kept for; once per window. */
+static bool apply_classes(struct tsdb *db, struct err *err) {
+    int64_t now_ms = clock_wall_ms(db->clock);
+    int64_t window = head_window(&db->head, now_ms);
+    if (db->retention_class_count == 0 || window <= db->classes_window) {
+        return true;
+    }
+    struct part *parts;
+    size_t count;
+    if (!list_parts(db, window - 1, &parts, &count, err)) {
+        return false;
+    }
+    bool ok = true;
+    for (size_t i = 0; ok && i < count; i++) {
+        if (parts[i].window_end < window && !parts[i].is_damaged) {
+            ok = thin_part(db, &parts[i], now_ms, err);
+        }
+    }
+    mem_free(parts);
+    ok = ok && merge_sweep(db, err);
+    db->classes_window = ok ? window : db->classes_window;
+    return ok;
 }
 
 /* ---- series rows ---- */
@@ -201,18 +342,27 @@ static int64_t series_cut(const struct tsdb *db, int64_t cut) {
     return rolled < cut ? rolled : cut;
 }
 
-bool retention_apply(struct tsdb *db, struct err *err) {
-    int64_t cut = INT64_MIN;
-    size_t count = 0;
-    bool ok = true;
+/* Before this window no sample is kept. */
+static bool find_cut(struct tsdb *db, int64_t *ret_cut, struct err *err) {
+    *ret_cut = INT64_MIN;
     if (db->retention_ms > 0) {
         int64_t oldest_ms = i64_sub_sat(clock_wall_ms(db->clock), db->retention_ms);
-        if (db->rollup_count > 0 && db->rollup_needs_ms < oldest_ms) {
-            oldest_ms = db->rollup_needs_ms;
-        }
-        cut = head_window(&db->head, oldest_ms);
-        ok = delete_before(db, cut, &count, err);
+        *ret_cut = head_window(&db->head, oldest_ms);
     }
+    if (!find_oldest_kept(db, ret_cut, err)) {
+        return false;
+    }
+    if (db->rollup_count > 0 && db->rollup_needs_ms != INT64_MAX) {
+        int64_t needed = head_window(&db->head, db->rollup_needs_ms);
+        *ret_cut = needed < *ret_cut ? needed : *ret_cut;
+    }
+    return true;
+}
+
+bool retention_apply(struct tsdb *db, struct err *err) {
+    int64_t cut;
+    size_t count = 0;
+    bool ok = find_cut(db, &cut, err) && (cut == INT64_MIN || delete_before(db, cut, &count, err));
     if (ok && (count > 0 || !db->has_swept)) {
         ok = sweep_series(db, series_cut(db, cut), err);
         db->has_swept = ok;
@@ -223,7 +373,7 @@ bool retention_apply(struct tsdb *db, struct err *err) {
             db->t_min_ms = cut * db->head.block_ms;
         }
     }
-    return ok;
+    return ok && apply_classes(db, err);
 }
 
 /* ---- eviction ---- */

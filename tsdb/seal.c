@@ -20,8 +20,8 @@
 
 #define SLICE_BYTES_MAX  ((size_t)3 << 20)
 #define SLICE_CHUNKS_MAX 1024 /* each may dirty a page in five tables; LMDB keeps that memory */
-#define SCAN_HANDLES     256 /* looked at per index_lock */
-#define LATE_CHUNK_MAX   512 /* samples of a chunk of late ones */
+#define SCAN_HANDLES     256  /* looked at per index_lock */
+#define LATE_CHUNK_MAX   512  /* samples of a chunk of late ones */
 
 /* An epoch costs an absolute token per series; a lost record, the rest of its epoch. */
 #define EPOCH_BYTES ((uint64_t)32 << 20)

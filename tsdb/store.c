@@ -65,6 +65,14 @@ void store_close(struct store *store) {
     env_close(&store->env);
 }
 
+uint64_t store_bytes(struct store *store) {
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < STORE_TABLE_COUNT; i++) {
+        bytes += env_db_bytes(&store->env, store->dbis[i]);
+    }
+    return bytes;
+}
+
 /* ---- keys ---- */
 
 void store_key_id(uint8_t key[STORE_KEY_ID_BYTES], uint64_t id) {

@@ -95,6 +95,9 @@ WARN_UNUSED bool store_open(struct store *store,
                             struct err *err);
 void store_close(struct store *store);
 
+/* Of all tables, free pages left out. */
+uint64_t store_bytes(struct store *store);
+
 /* ---- rows in general ---- */
 
 /* `body` follows the checksum. *ret_found false: no such row. */

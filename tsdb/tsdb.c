@@ -67,10 +67,27 @@ void tsdb_set_out_of_order(struct tsdb *db, int64_t out_of_order_ms) {
     db->out_of_order_ms = out_of_order_ms > 0 ? out_of_order_ms : 0;
 }
 
+static void set_retention(struct tsdb *db, const struct tsdb_options *options) {
+    db->retention_ms = options->retention_ms;
+    db->retention_default_ms = options->retention_ms;
+    db->retention_bytes = options->retention_bytes;
+    db->retention_class_count = options->retention_class_count;
+    db->classes_window = INT64_MIN;
+    for (size_t i = 0; i < options->retention_class_count; i++) {
+        int64_t retention_ms = options->retention_classes[i].retention_ms;
+        db->retention_classes[i] = options->retention_classes[i];
+        if (retention_ms == 0 || db->retention_ms == 0) {
+            db->retention_ms = 0;
+        } else if (retention_ms > db->retention_ms) {
+            db->retention_ms = retention_ms;
+        }
+    }
+}
+
 static void set_options(struct tsdb *db, const struct tsdb_options *options) {
     db->path = mem_strdup(options->path);
     db->clock = options->clock != NULL ? options->clock : clock_system();
-    db->retention_ms = options->retention_ms;
+    set_retention(db, options);
     db->future_ms_max = options->future_ms_max;
     tsdb_set_out_of_order(db, options->out_of_order_ms);
     db->space_reserve_bytes =

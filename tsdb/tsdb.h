@@ -35,6 +35,14 @@ struct tsdb_rollup {
     int64_t retention_ms;  /* 0 = for ever */
 };
 
+/* Series that are kept longer or shorter than the others; the first class that matches counts. */
+struct tsdb_retention_class {
+    const struct matcher *matchers; /* borrowed as long as the store is open */
+    size_t matcher_count;
+    int64_t retention_ms; /* 0 = for ever */
+};
+
+#define TSDB_RETENTION_CLASSES_MAX    16
 #define TSDB_ROLLUPS_MAX              4
 #define TSDB_ROLLUP_RESOLUTION_MS_MIN INT64_C(60000)
 
@@ -54,6 +62,9 @@ struct tsdb_options {
     uint64_t space_reserve_bytes;   /* less free disk: ingest gets ERR_NO_SPACE; 0 = 64 MiB */
     uint64_t pending_bytes_max;     /* uncommitted batches before ERR_THROTTLED; 0 = 64 MiB */
     int64_t block_ms;               /* width of a head/segment window; 0 = 2 h */
+    uint64_t retention_bytes;       /* of all tables; above it the oldest parts go; 0 = no limit */
+    struct tsdb_retention_class retention_classes[TSDB_RETENTION_CLASSES_MAX];
+    size_t retention_class_count;
     struct tsdb_rollup rollups[TSDB_ROLLUPS_MAX]; /* finest first */
     size_t rollup_count;
     const char *ship_dir;         /* the journal is shipped there as well; NULL = not */

@@ -60,3 +60,52 @@ void api_admin_snapshot(struct web_request *request) {
     json_object_end(&json);
     web_json_close(request, &json);
 }
+
+/* ---- deleting ---- */
+
+static bool delete_selected(struct web_request *request,
+                            const struct api_selectors *selectors,
+                            int64_t start_ms,
+                            int64_t end_ms,
+                            struct err *err) {
+    bool is_ok = true;
+    for (size_t i = 0; is_ok && i < selectors->count; i++) {
+        struct tsdb_deleted deleted;
+        is_ok = tsdb_delete_blocking(request->web->opts.db, selectors->matchers[i],
+                                     selectors->matcher_counts[i], start_ms, end_ms, &deleted, err);
+    }
+    return is_ok;
+}
+
+void api_admin_delete_series(struct web_request *request) {
+    int64_t start_ms;
+    int64_t end_ms;
+    struct api_selectors selectors;
+    struct err err = ERR_INIT;
+    if (!api_admin_is_on(request)) {
+        return;
+    }
+    if (web_param(request, "match[]").ptr == NULL) {
+        err_set(&err, ERR_INVALID, "no match[] parameter provided");
+        web_reply_error(request, &err);
+        return;
+    }
+    if (!api_param_time(request, "start", INT64_MIN, &start_ms) ||
+        !api_param_time(request, "end", INT64_MAX, &end_ms) ||
+        !api_selectors_parse(request, API_MATCH_NAMED, &selectors)) {
+        return;
+    }
+    if (delete_selected(request, &selectors, start_ms, end_ms, &err)) {
+        web_reply_text(request, 204, "%s", "");
+    } else {
+        web_reply_error(request, &err);
+    }
+    api_selectors_finish(&selectors);
+}
+
+/* Deleting leaves nothing behind that would have to be cleaned. */
+void api_admin_clean_tombstones(struct web_request *request) {
+    if (api_admin_is_on(request)) {
+        web_reply_text(request, 204, "%s", "");
+    }
+}

@@ -38,6 +38,8 @@ void api_tsdb_status(struct web_request *request);
 /* api_admin.c */
 bool api_admin_is_on(struct web_request *request); /* false after replying that it is not */
 void api_admin_snapshot(struct web_request *request);
+void api_admin_delete_series(struct web_request *request);
+void api_admin_clean_tombstones(struct web_request *request);
 
 /* api_inbox.c */
 void api_inbox(struct web_request *request);

@@ -42,7 +42,7 @@ static void write_span(struct fixture *f, const char *job, int64_t from_ms, int6
     series_ref_t ref = make_series(f, "m", PAIRS("job", job));
     assert_true(tsdb_batch_begin(f->db, TSDB_INGEST, &batch, &err));
     for (int64_t t_ms = from_ms; t_ms < to_ms; t_ms += MINUTE_MS) {
-        tsdb_batch_append(batch, ref, t_ms, (double)(t_ms / MINUTE_MS % 1000));
+        tsdb_batch_append(batch, ref, t_ms, (double)(t_ms / MINUTE_MS * 2654435761 % 1000003));
     }
     assert_true(tsdb_commit_blocking(batch, NULL, &err));
 }
@@ -199,8 +199,68 @@ static void what_is_refused(void **state) {
     matcher_finish(&matcher);
 }
 
+/* Classes: "a" a day, "b" for ever, the others two days. */
+static void classes(void **state) {
+    struct fixture *f = *state;
+    struct matcher short_lived = make_matcher(MATCH_EQ, "job", "a");
+    struct matcher kept = make_matcher(MATCH_RE, "job", "a|b");
+    fixture_close(f);
+    f->options.rollup_count = 0;
+    f->options.retention_ms = 2 * DAY_MS;
+    f->options.retention_classes[0] = (struct tsdb_retention_class){ &short_lived, 1, DAY_MS };
+    f->options.retention_classes[1] = (struct tsdb_retention_class){ &kept, 1, 0 };
+    f->options.retention_class_count = 2;
+    fixture_open(f);
+    static const char *const jobs[] = { "a", "b", "c" };
+    for (int i = 0; i < 3; i++) {
+        write_span(f, jobs[i], FIXTURE_NOW_MS - 5 * HOUR_MS, FIXTURE_NOW_MS);
+    }
+    static const int expected[][3] = {
+        { 300, 300, 300 }, { 300, 300, 300 }, { -1, 300, 300 }, { -1, 300, -1 }, { -1, 300, -1 },
+    };
+    for (size_t day = 0; day < ARRAY_LEN(expected); day++) {
+        maintain(f);
+        for (int i = 0; i < 3; i++) {
+            assert_int_equal(count_samples(f, jobs[i], FIXTURE_NOW_MS - DAY_MS, FIXTURE_NOW_MS),
+                             expected[day][i]);
+        }
+        fake_clock_advance(&f->clock, 18 * HOUR_MS);
+        if (day == 2) {
+            fixture_reopen(f);
+        }
+    }
+    fixture_close(f);
+    matcher_finish(&short_lived);
+    matcher_finish(&kept);
+}
+
+/* Above the limit the oldest parts go, and no more of them than needed. */
+static void size(void **state) {
+    struct fixture *f = *state;
+    fixture_close(f);
+    f->options.rollup_count = 0;
+    fixture_open(f);
+    for (int s = 0; s < 40; s++) {
+        char job[8];
+        snprintf(job, sizeof(job), "s%d", s);
+        write_span(f, job, FIXTURE_NOW_MS - 6 * DAY_MS, FIXTURE_NOW_MS);
+    }
+    maintain(f);
+    uint64_t all = store_bytes(&f->db->store);
+    f->options.retention_bytes = all / 2;
+    fixture_reopen(f);
+    maintain(f);
+    uint64_t left = store_bytes(&f->db->store);
+    assert_true(left <= all / 2 && left > all / 5);
+    assert_int_equal(
+        count_samples(f, "s3", FIXTURE_NOW_MS - 6 * DAY_MS, FIXTURE_NOW_MS - 5 * DAY_MS), -1);
+    assert_true(count_samples(f, "s3", FIXTURE_NOW_MS - DAY_MS, FIXTURE_NOW_MS) > 1400);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(classes, setup, teardown),
+        cmocka_unit_test_setup_teardown(size, setup, teardown),
         cmocka_unit_test_setup_teardown(from_the_head, setup, teardown),
         cmocka_unit_test_setup_teardown(from_parts, setup, teardown),
         cmocka_unit_test_setup_teardown(a_range, setup, teardown),

@@ -135,6 +135,9 @@ bool tsdb_delete_blocking(struct tsdb *db,
     if (db->is_latched) {
         return tsdb_health(db, err);
     }
+    if (!ready_wait(&db->ready, READY_WAIT_MS_MAX, err)) {
+        return false;
+    }
     struct deletion deletion = {
         .rewrite = { .db = db, .t_first_ms = t_min_ms, .t_last_ms = t_max_ms },
         .matchers = matchers,

@@ -381,6 +381,7 @@ bool recover_check(struct tsdb *db, struct err *err) {
     ok = store_get_state(&db->store, txn, &state, &found, err);
     env_read_end(&db->store.env, txn);
     db->ready.lsn_end = last > state.applied_lsn ? last : state.applied_lsn;
+    db->trim_lsn = state.applied_lsn; /* shipping goes by it before the replay is through */
     if (ok && first > state.applied_lsn + 1) {
         return err_set(err, ERR_CORRUPT,
                        "journal: records %" PRIu64 " to %" PRIu64
@@ -444,7 +445,6 @@ static bool run(struct recovery *recovery, MDB_txn *journal_txn, struct err *err
         db->head.id_next = recovery->id_max + 1;
     }
     db->id_floor = db->head.id_next;
-    db->trim_lsn = state.applied_lsn;
     return true;
 }
 

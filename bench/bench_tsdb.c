@@ -227,6 +227,52 @@ static void read_back(struct bench *bench, const char *what) {
     arena_finish(&arena);
 }
 
+static int compare_doubles(const void *a, const void *b) {
+    double x = *(const double *)a;
+    double y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Three matchers that each take in a large share of all series, and few together. */
+static void select_three(struct bench *bench) {
+    struct err err = ERR_INIT;
+    struct matcher matchers[3];
+    static const char *const wanted[][2] = {
+        { "instance", "10.0.0.3:9100" },
+        { "endpoint", "/api/v1/resource/3" },
+        { "status", "500" },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(matchers); i++) {
+        if (!matcher_init(&matchers[i], MATCH_EQ, str_from(wanted[i][0]), str_from(wanted[i][1]),
+                          &err)) {
+            die("matcher", &err);
+        }
+    }
+    double times[201];
+    size_t count = 0;
+    struct arena arena;
+    arena_init(&arena, SIZE_MAX);
+    for (size_t i = 0; i < ARRAY_LEN(times); i++) {
+        struct tsdb_querier *querier;
+        struct tsdb_series_view *views;
+        double start = wall_s();
+        if (!tsdb_querier_open(bench->db, INT64_MIN, INT64_MAX, NULL, &querier, &err) ||
+            !tsdb_select(querier, matchers, ARRAY_LEN(matchers), &arena, &views, &count, &err)) {
+            die("select", &err);
+        }
+        times[i] = wall_s() - start;
+        tsdb_querier_close(querier);
+        arena_reset(&arena);
+    }
+    qsort(times, ARRAY_LEN(times), sizeof(times[0]), compare_doubles);
+    printf("select         %.0f us, three matchers, %zu of %zu series (median)\n",
+           times[ARRAY_LEN(times) / 2] * 1e6, count, bench->series_count);
+    for (size_t i = 0; i < ARRAY_LEN(matchers); i++) {
+        matcher_finish(&matchers[i]);
+    }
+    arena_finish(&arena);
+}
+
 static void print_sizes(struct bench *bench) {
     struct tsdb_stats stats;
     tsdb_stats(bench->db, &stats);
@@ -411,6 +457,7 @@ int main(int argc, char **argv) {
     }
     printf("memory         %.0f anonymous bytes per series\n",
            (rss_anon_bytes() - base) / (double)series);
+    select_three(&bench);
     read_back(&bench, "from head");
     print_sizes(&bench);
     tsdb_close(bench.db);

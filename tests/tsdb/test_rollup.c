@@ -81,7 +81,7 @@ static double make_value(struct rig *rig, size_t series, double before) {
         return dice < (series == 2 ? 100 : 5) ? (double)(dice % 7) : last + (double)(dice % 50);
     }
     if (series == 3 && dice < 100) {
-        return NAN;
+        return double_from_bits(NORMAL_NAN_BITS);
     }
     return (double)((int64_t)dice - 500) * (series == 4 ? 1 : 4096);
 }

@@ -183,10 +183,10 @@ static void open_with_newest(struct bench *bench, int64_t now_ms) {
 static size_t read_all(struct bench *bench) {
     struct err err = ERR_INIT;
     struct tsdb_querier *querier;
-    struct tsdb_series_view *views;
+    struct tsdb_series_view *views = NULL;
     struct tsdb_column column = { 0 };
     struct arena arena;
-    size_t count;
+    size_t count = 0;
     size_t samples = 0;
     arena_init(&arena, SIZE_MAX);
     if (!tsdb_querier_open(bench->db, INT64_MIN, INT64_MAX, NULL, &querier, &err) ||

@@ -402,17 +402,21 @@ static int memory_curve(size_t series, int rounds) {
     return 0;
 }
 
+static int run_memory_mode(int argc, char **argv) {
+    uint64_t series = 1000000;
+    uint64_t rounds = 480;
+    if ((argc > 2 && !str_parse_u64(str_from(argv[2]), &series)) ||
+        (argc > 3 && !str_parse_u64(str_from(argv[3]), &rounds))) {
+        fprintf(stderr, "usage: bench_tsdb memory [SERIES [ROUNDS]]\n");
+        return 2;
+    }
+    return memory_curve(series, (int)rounds);
+}
+
 int main(int argc, char **argv) {
     mem_configure();
     if (argc > 1 && strcmp(argv[1], "memory") == 0) {
-        uint64_t memory_series = 1000000;
-        uint64_t memory_rounds = 480;
-        if ((argc > 2 && !str_parse_u64(str_from(argv[2]), &memory_series)) ||
-            (argc > 3 && !str_parse_u64(str_from(argv[3]), &memory_rounds))) {
-            fprintf(stderr, "usage: bench_tsdb memory [SERIES [ROUNDS]]\n");
-            return 2;
-        }
-        return memory_curve(memory_series, (int)memory_rounds);
+        return run_memory_mode(argc, argv);
     }
     bool is_crash = argc == 5 && strcmp(argv[1], "crash") == 0;
     bool is_reopen = argc == 3 && strcmp(argv[1], "reopen") == 0;

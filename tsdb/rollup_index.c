@@ -1,6 +1,6 @@
 /*
- * Finding series by what rollups hold: the postings of a period, made from those of the parts it was
- * built from, at a place between those of merged parts and of windows.
+ * Finding series by what rollups hold: the postings of a period, made from those of the parts it
+ * was built from, at a place between those of merged parts and of windows.
  */
 #include "base/mem.h"
 #include "tsdb/bytes.h"

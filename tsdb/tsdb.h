@@ -597,9 +597,9 @@ struct tsdb_deleted {
 
 /*
  * Delete the samples of matching series in [t_min_ms, t_max_ms] that are committed when it is
- * called: samples, index entries and rollups (buckets whose samples are there are made anew). Blocks
- * until all is gone from every table; a failure or crash on the way leaves a part of it done, and a
- * repetition finishes. A backup or shipped journal made before still has them.
+ * called: samples, index entries and rollups (buckets whose samples are there are made anew).
+ * Blocks until all is gone from every table; a failure or crash on the way leaves a part of it
+ * done, and a repetition finishes. A backup or shipped journal made before still has them.
  * Errors: ERR_INVALID (no selective matcher), ERR_UNAVAILABLE (a query that was open before did not
  * end in 30 s), ERR_IO, ERR_NO_SPACE, ERR_CORRUPT (a damaged part cannot be rewritten).
  */

@@ -31,7 +31,8 @@ struct posting_row {
 WARN_UNUSED bool posting_parse(struct str body, struct posting_row *ret, struct err *err);
 /* The same of a row met with a cursor, its checksum first. */
 WARN_UNUSED bool posting_check(MDB_val key, MDB_val row, struct posting_row *ret, struct err *err);
-/* Make a pair's rows those of `ids` (normalized; may be empty); adds their size. Returns an LMDB code. */
+/* Make a pair's rows those of `ids` (normalized; may be empty); adds their size. Returns an LMDB
+ * code. */
 int posting_put(const struct posting_walk *walk,
                 struct str name,
                 struct str value,

@@ -105,9 +105,11 @@ static bool choose_wide(const struct choice *choice, struct merge_plan *ret) {
     int64_t width = wide_windows(choice->db);
     for (size_t i = 0; width > 1 && i < choice->count; i++) {
         const struct part *part = &choice->parts[i];
+        if (!part->is_merged || part->is_damaged) {
+            continue; /* a damaged one covers all time, as far as is known */
+        }
         int64_t first = i64_floor_div(part->window_first, width) * width;
-        if (part->is_merged && part->window_end <= first + width &&
-            first + width <= choice->limits->end_window &&
+        if (part->window_end <= first + width && first + width <= choice->limits->end_window &&
             part->window_end - part->window_first < width &&
             is_wide_due(choice, first, first + width)) {
             set_plan(choice, first, first + width, ret);

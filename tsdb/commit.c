@@ -246,7 +246,8 @@ static void judge_failure(struct tsdb *db, int rc, struct err *err) {
 
 static bool write_group(struct group *group, uint64_t lsn, struct err *err) {
     struct tsdb *db = group->db;
-    bool starts_epoch = lsn == db->head.epoch_lsn;
+    bool has_record = !journal_record_is_empty(&group->record);
+    bool starts_epoch = has_record && lsn == db->head.epoch_lsn;
     struct str body = journal_seal_record(&group->record, starts_epoch, group->now_ms);
     int rc = write_once(group, lsn, body);
     while (rc == MDB_MAP_FULL && env_grow(&db->journal, err)) {
@@ -255,7 +256,7 @@ static bool write_group(struct group *group, uint64_t lsn, struct err *err) {
     if (rc == 0) {
         metric_inc(db->metrics.commits);
         metric_observe(db->metrics.journal_record_bytes, (double)body.len);
-        db->epoch_bytes += body.len;
+        db->epoch_bytes += has_record ? body.len : 0;
         return true;
     }
     metric_inc(db->metrics.commit_failures);
@@ -377,7 +378,9 @@ static bool try_group(struct group *group, struct err *err) {
         judge_batch(group, group->batches[i]);
     }
     late_end_group(group->late);
-    uint64_t lsn = db->visible_lsn + 1;
+    /* While the journal is replayed tables alone change, behind the newest record there is. */
+    uint64_t newest = ready_is_replaying(&db->ready) ? db->ready.lsn_end : db->visible_lsn;
+    uint64_t lsn = newest + 1;
     if (!write_group(group, lsn, err)) {
         undo_all(group);
         return false;

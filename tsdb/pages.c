@@ -13,6 +13,7 @@
 #include "base/str.h"
 #include "tsdb/bytes.h"
 #include "tsdb/db.h"
+#include "tsdb/ship.h"
 
 #define MAGIC          UINT32_C(0xbeefc0de)
 #define DATA_VERSION   1
@@ -309,7 +310,7 @@ static bool mark_free_long(struct walk *walk,
 }
 
 static bool is_known(const char *table) {
-    bool is_known = strcmp(table, "log") == 0;
+    bool is_known = strcmp(table, "log") == 0 || strcmp(table, SHIP_TABLE_NAME) == 0;
     for (size_t i = 0; !is_known && i < KV_TABLE_COUNT; i++) {
         is_known = strcmp(table, kv_table_names[i]) == 0;
     }

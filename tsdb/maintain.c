@@ -145,8 +145,8 @@ static struct merge_limits merge_limits(const struct tsdb *db, bool is_forced) {
 static bool merge_locked(struct tsdb *db, bool is_forced, bool *ret_is_idle, struct err *err) {
     struct merge_limits limits = merge_limits(db, is_forced);
     *ret_is_idle = true;
-    if (db->holds_merges) {
-        return true;
+    if (db->holds_merges || ready_is_replaying(&db->ready)) {
+        return true; /* indexing what merges need changes series of the head */
     }
     if (db->is_latched) {
         return tsdb_health(db, err);

@@ -30,7 +30,7 @@
 #define SEEN_SLOTS    ((size_t)1 << 23) /* power of two, far above the states of a campaign */
 #define CHOICES       10                /* tried per change */
 #define RUNS_MAX      10000
-#define VERIFY_ONE_IN 50
+#define VERIFY_ONE_IN 200
 
 struct totals {
     _Atomic uint64_t states;

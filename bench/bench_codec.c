@@ -16,9 +16,9 @@
 #include "base/mem.h"
 #include "bench/corpus.h"
 #include "bench/recorded.h"
-#include "tsdb/chunk.h"
-#include "tsdb/codec_p3.h"
-#include "tsdb/token.h"
+#include "tsdb/codec/chunk.h"
+#include "tsdb/codec/p3.h"
+#include "tsdb/codec/token.h"
 
 enum {
     SERIES = 48,

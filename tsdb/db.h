@@ -10,14 +10,14 @@
 
 #include "base/hash.h"
 #include "base/map.h"
-#include "tsdb/damage.h"
-#include "tsdb/env.h"
-#include "tsdb/head.h"
-#include "tsdb/journal.h"
-#include "tsdb/ready.h"
-#include "tsdb/side.h"
-#include "tsdb/store.h"
-#include "tsdb/u64map.h"
+#include "tsdb/env/env.h"
+#include "tsdb/head/head.h"
+#include "tsdb/head/side.h"
+#include "tsdb/head/u64map.h"
+#include "tsdb/journal/damage.h"
+#include "tsdb/journal/journal.h"
+#include "tsdb/journal/ready.h"
+#include "tsdb/parts/store.h"
 
 #define FORMAT_VERSION      3
 #define FORMAT_KEY          STR("format") /* in table meta: version, directory id */

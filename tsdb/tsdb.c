@@ -5,10 +5,10 @@
 #include <time.h>
 
 #include "base/mem.h"
-#include "tsdb/merge.h"
-#include "tsdb/pages.h"
-#include "tsdb/rollup.h"
-#include "tsdb/ship.h"
+#include "tsdb/backup/ship.h"
+#include "tsdb/env/pages.h"
+#include "tsdb/merge/merge.h"
+#include "tsdb/rollup/rollup.h"
 #include "tsdb/sync.h"
 
 #define JOURNAL_MAP_BYTES ((size_t)1 << 36)

@@ -28,7 +28,7 @@
 #define CHURN       30
 #define LATE_GROUP  16
 #define AHEAD_MAX   4 /* rounds a writer may be ahead of the slowest */
-/* A snapshot held over more commits of a series may see later samples of it (tsdb/append.c). */
+/* Held over more commits of a series, a snapshot may see later samples of it (head/append.c). */
 #define SNAPSHOT_ROUNDS 200
 #define BACKUP_ROUNDS   400
 #define RETENTION_MS    LOAD_RETENTION_MS

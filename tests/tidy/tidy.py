@@ -171,6 +171,8 @@ def check_meson(sources):
         folder, name = os.path.split(path)
         if name.startswith("fuzz_"):
             folder = "tests/fuzz"  # the entries stand beside the tests of their module
+        if folder.startswith("tsdb/"):
+            folder = "tsdb"  # one library, several folders
         if folder not in texts:
             build = os.path.join(folder, "meson.build")
             texts[folder] = read(build) if os.path.exists(os.path.join(ROOT, build)) else ""

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "tsdb/codec_p3.h"
+#include "tsdb/codec/p3.h"
 
 #define HEADER_BYTES 18
 

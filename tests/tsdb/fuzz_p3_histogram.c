@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "tsdb/codec_p3_histogram.h"
+#include "tsdb/codec/p3_histogram.h"
 
 #define HEADER_BYTES 18
 

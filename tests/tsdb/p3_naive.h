@@ -4,7 +4,7 @@
  */
 #pragma once
 
-#include "tsdb/codec_p3.h"
+#include "tsdb/codec/p3.h"
 
 struct naive_random {
     uint64_t state; /* not 0 */

@@ -5,8 +5,8 @@
 #pragma once
 
 #include "tests/tsdb/p3_naive.h"
-#include "tsdb/codec_p3_columns.h"
-#include "tsdb/codec_p3_histogram.h"
+#include "tsdb/codec/p3_columns.h"
+#include "tsdb/codec/p3_histogram.h"
 
 void naive_put_starts(struct naive_random *random,
                       const int64_t *start_ms,

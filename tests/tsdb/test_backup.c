@@ -12,8 +12,8 @@
 
 #include "base/mem.h"
 #include "tests/tsdb/fixture.h"
-#include "tsdb/manifest.h"
-#include "tsdb/tar.h"
+#include "tsdb/backup/manifest.h"
+#include "tsdb/backup/tar.h"
 
 #define PATH_BYTES 256
 

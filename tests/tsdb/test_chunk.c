@@ -8,7 +8,7 @@
 #include "model/model.h"
 #include "tests/tsdb/xor_encode.h"
 #include "tests/unit.h"
-#include "tsdb/chunk.h"
+#include "tsdb/codec/chunk.h"
 
 #define BYTES_MAX (CHUNK_SAMPLES_MAX * XOR_SAMPLE_BYTES_MAX)
 

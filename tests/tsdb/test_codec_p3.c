@@ -10,7 +10,7 @@
 #include "model/model.h"
 #include "tests/tsdb/p3_naive.h"
 #include "tests/unit.h"
-#include "tsdb/codec_p3_format.h"
+#include "tsdb/codec/p3_format.h"
 
 #define COUNT_MAX 500
 

@@ -10,7 +10,7 @@
 #include "model/model.h"
 #include "tests/tsdb/p3_naive.h"
 #include "tests/unit.h"
-#include "tsdb/chunk.h"
+#include "tsdb/codec/chunk.h"
 
 #define COUNT_MAX 500
 

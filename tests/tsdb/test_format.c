@@ -9,7 +9,7 @@
 #include "tests/tsdb/fixture.h"
 #include "tests/tsdb/xor_encode.h"
 #include "tsdb/db.h"
-#include "tsdb/window.h"
+#include "tsdb/parts/window.h"
 
 #define SERIES_ID 1
 

@@ -8,8 +8,8 @@
 #include <string.h>
 
 #include "tests/tsdb/fixture.h"
-#include "tsdb/bytes.h"
-#include "tsdb/journal.h"
+#include "tsdb/codec/bytes.h"
+#include "tsdb/journal/journal.h"
 
 struct world {
     char dir[64];

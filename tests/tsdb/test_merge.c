@@ -10,8 +10,8 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "tests/tsdb/fixture.h"
-#include "tsdb/merge.h"
-#include "tsdb/window.h"
+#include "tsdb/merge/merge.h"
+#include "tsdb/parts/window.h"
 
 #define SERIES_MAX 40
 #define STEPS      70

@@ -13,8 +13,8 @@
 
 #include "tests/tsdb/fixture.h"
 #include "tsdb/db.h"
-#include "tsdb/part.h"
-#include "tsdb/window.h"
+#include "tsdb/parts/part.h"
+#include "tsdb/parts/window.h"
 
 #define BLOCK_MS     (10 * MINUTE_MS)
 #define SERIES_COUNT 12

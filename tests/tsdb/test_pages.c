@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "tests/tsdb/fixture.h"
-#include "tsdb/pages.h"
+#include "tsdb/env/pages.h"
 
 #define ROWS 600
 #define PAGE 4096

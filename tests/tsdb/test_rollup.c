@@ -10,8 +10,8 @@
 
 #include "base/hash.h"
 #include "tests/tsdb/fixture.h"
-#include "tsdb/codec_p3.h"
-#include "tsdb/rollup.h"
+#include "tsdb/codec/p3.h"
+#include "tsdb/rollup/rollup.h"
 
 #define DAY_MS     (24 * HOUR_MS)
 #define STEP_MS    (20 * 1000)

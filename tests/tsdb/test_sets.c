@@ -6,10 +6,10 @@
 #include <string.h>
 
 #include "tests/unit.h"
-#include "tsdb/handles.h"
-#include "tsdb/idset.h"
-#include "tsdb/slab.h"
-#include "tsdb/u64map.h"
+#include "tsdb/head/handles.h"
+#include "tsdb/head/idset.h"
+#include "tsdb/head/slab.h"
+#include "tsdb/head/u64map.h"
 
 static uint64_t next_random(uint64_t *state) {
     *state ^= *state << 13;

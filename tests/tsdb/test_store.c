@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "tests/tsdb/fixture.h"
-#include "tsdb/store.h"
+#include "tsdb/parts/store.h"
 
 struct world {
     char dir[64];

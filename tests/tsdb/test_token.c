@@ -12,8 +12,8 @@
 #include <unistd.h>
 
 #include "tests/tsdb/fixture.h"
+#include "tsdb/codec/token.h"
 #include "tsdb/db.h"
-#include "tsdb/token.h"
 
 #define WALK_SAMPLES 4000
 

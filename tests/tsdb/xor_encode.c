@@ -4,8 +4,8 @@
 #include <assert.h>
 
 #include "model/model.h"
-#include "tsdb/bytes.h"
-#include "tsdb/chunk.h"
+#include "tsdb/codec/bytes.h"
+#include "tsdb/codec/chunk.h"
 
 #define LEADING_NONE 0xff
 

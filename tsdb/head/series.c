@@ -1,0 +1,143 @@
+/* Finding series for writers: in the head, in the store's series table, or new. */
+#include <assert.h>
+#include <inttypes.h>
+
+#include "base/mem.h"
+#include "tsdb/db.h"
+#include "tsdb/parts/part.h"
+
+/* What the store knows of a series that is not in the head. */
+static bool load_known(struct tsdb *db, struct head_newcomer *newcomer, struct err *err) {
+    MDB_txn *txn;
+    if (!env_read_begin(&db->store.env, &txn, err)) {
+        return false;
+    }
+    struct sample last;
+    bool has_last = false;
+    int64_t window;
+    bool found = false;
+    bool ok = store_find_series(&db->store, txn, newcomer->labels, &newcomer->id, err);
+    if (ok && newcomer->id != 0) {
+        newcomer->is_defined = true;
+        newcomer->is_stored = true;
+        ok = store_get_last(&db->store, txn, newcomer->id, &window, &found, err);
+        if (ok && found && window != STORE_LAST_NONE) {
+            ok = part_find_last(&db->store, txn, window, newcomer->id, &last, &has_last, err);
+        }
+    }
+    if (ok && has_last) {
+        newcomer->has_last = true;
+        newcomer->t_last_ms = last.t_ms;
+        newcomer->value_last_bits = double_bits(last.value);
+    }
+    env_read_end(&db->store.env, txn);
+    return ok;
+}
+
+static uint64_t count_of_metric(struct tsdb *db, struct str name) {
+    struct head *head = &db->head;
+    pthread_rwlock_rdlock(&head->index_lock);
+    uint32_t pair = index_find_pair(&head->index, METRIC_NAME, name);
+    uint64_t count = pair == 0 ? 0 : head->index.pairs[pair].handles.count;
+    pthread_rwlock_unlock(&head->index_lock);
+    return count;
+}
+
+static bool check_limits(struct tsdb *db, struct labels labels, struct err *err) {
+    struct str name = labels_get(labels, METRIC_NAME);
+    int shown = name.len > 200 ? 200 : (int)name.len;
+    if (db->head.series_count >= db->head.series_max) {
+        metric_inc(db->metrics.series_refused);
+        return err_set(err, ERR_THROTTLED,
+                       "the limit of %" PRIu64 " active series is reached: no new series of %.*s",
+                       db->head.series_max, shown, name.len == 0 ? "" : name.ptr);
+    }
+    uint64_t max = db->series_per_metric_max;
+    if (max > 0 && name.len > 0 && count_of_metric(db, name) >= max) {
+        metric_inc(db->metrics.series_metric_refused);
+        return err_set(err, ERR_THROTTLED,
+                       "the limit of %" PRIu64 " active series of one metric is reached by %.*s",
+                       max, shown, name.ptr);
+    }
+    return true;
+}
+
+bool db_find_or_load_series(struct tsdb *db,
+                            struct labels labels,
+                            uint64_t hash,
+                            bool is_limited,
+                            series_ref_t *ret,
+                            struct err *err) {
+    if (is_limited && !check_limits(db, labels, err)) {
+        return false;
+    }
+    struct head_newcomer newcomer = { .labels = labels, .hash = hash, .t_first_ms = INT64_MAX };
+    pthread_rwlock_rdlock(&db->series_lock);
+    bool ok = load_known(db, &newcomer, err);
+    if (ok) {
+        *ret = head_insert(&db->head, &newcomer);
+        metric_inc(db->metrics.series_created);
+        creations_note(&db->creations, labels);
+    }
+    pthread_rwlock_unlock(&db->series_lock);
+    return ok;
+}
+
+/* Doors normalize labels; what gets past one all the same must not reach the index. */
+static bool check_labels(struct labels labels, struct err *err) {
+    if (labels.count == 0) {
+        return err_set(err, ERR_INVALID, "a series without labels");
+    }
+    bool is_ok = labels.count <= LABELS_COUNT_MAX;
+    for (size_t i = 0; is_ok && i < labels.count; i++) {
+        is_ok = labels.items[i].name.len <= LABEL_NAME_BYTES_MAX &&
+                labels.items[i].value.len <= LABEL_VALUE_BYTES_MAX;
+    }
+    return is_ok || err_set(err, ERR_LIMIT, "a series with too many or too long labels");
+}
+
+bool tsdb_series(struct tsdb *db, struct labels labels, series_ref_t *ret, struct err *err) {
+    uint64_t hash = head_hash(&db->head, labels);
+    *ret = head_find(&db->head, labels, hash);
+    if (*ret != 0) {
+        return true;
+    }
+    if (!check_labels(labels, err)) {
+        return false;
+    }
+    if (ready_is_replaying(&db->ready)) {
+        if (!ready_wait(&db->ready, READY_WAIT_MS_MAX, err)) {
+            return false;
+        }
+        *ret = head_find(&db->head, labels, hash);
+    }
+    return *ret != 0 || db_find_or_load_series(db, labels, hash, true, ret, err);
+}
+
+bool db_revive(struct tsdb *db, series_ref_t ref, series_ref_t *ret, struct err *err) {
+    uint64_t id = head_ref_id(&db->head, ref);
+    MDB_txn *txn;
+    if (!env_read_begin(&db->store.env, &txn, err)) {
+        return false;
+    }
+    struct str body;
+    bool found;
+    struct arena arena;
+    arena_init(&arena, SIZE_MAX);
+    struct labels labels;
+    bool ok = store_get_series(&db->store, txn, id, &body, &found, err);
+    if (ok) {
+        ok = found && labels_decode(arena_str(&arena, body), &arena, &labels);
+        if (!ok) {
+            err_set(err, ERR_CORRUPT, "store: series %" PRIu64 " is not in the table", id);
+        }
+    }
+    env_read_end(&db->store.env, txn);
+    if (ok) {
+        uint64_t hash = head_hash(&db->head, labels);
+        *ret = head_find(&db->head, labels, hash);
+        ok = *ret != 0 || db_find_or_load_series(db, labels, hash, false, ret, err);
+    }
+    arena_finish(&arena);
+    return ok;
+}

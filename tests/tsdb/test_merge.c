@@ -10,7 +10,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 #include "tests/tsdb/fixture.h"
-#include "tsdb/merge/merge.h"
+#include "tsdb/merge/merge_steps.h"
 #include "tsdb/parts/window.h"
 
 #define SERIES_MAX 40
@@ -406,13 +406,50 @@ static void filters(void **state) {
     tsdb_querier_close(querier);
 }
 
+/* A metric of more series than are put in order at a time: none is lost or doubled between groups. */
+static void large_metrics_come_in_groups(void **state) {
+    struct world *w = *state;
+    struct err err = ERR_INIT;
+    size_t series_count = 2 * MERGE_GROUP_SERIES + 5;
+    struct tsdb_batch *batch;
+    assert_true(tsdb_batch_begin(w->f.db, TSDB_INGEST, &batch, &err));
+    for (size_t i = 0; i < series_count; i++) {
+        char number[16];
+        snprintf(number, sizeof(number), "%zu", i);
+        arena_reset(&w->f.arena);
+        series_ref_t ref = make_series(&w->f, "m", PAIRS("le", number));
+        tsdb_batch_append(batch, ref, w->now_ms, (double)i);
+        tsdb_batch_append(batch, ref, w->now_ms + 15000, (double)i + 0.5);
+    }
+    assert_true(tsdb_commit_blocking(batch, NULL, &err));
+    fake_clock_advance(&w->f.clock, 48 * HOUR_MS);
+    maintain(w);
+    assert_int_equal(count_rows(w, STORE_PARTS), 1);
+    assert_int_equal(count_rows(w, STORE_ROWS), 0);
+    arena_reset(&w->f.arena);
+    struct tsdb_querier *querier = open_querier(&w->f, INT64_MIN, INT64_MAX);
+    struct tsdb_series_view *views;
+    struct tsdb_column column = { 0 };
+    size_t count;
+    assert_true(tsdb_select(querier, NULL, 0, &w->f.arena, &views, &count, &err));
+    assert_int_equal(count, series_count);
+    for (size_t i = 0; i < count; i++) {
+        uint64_t number;
+        assert_true(str_parse_u64(labels_get(views[i].labels, STR("le")), &number));
+        column.count = 0;
+        assert_true(tsdb_read(querier, views[i].id, INT64_MIN, INT64_MAX, &column, &err));
+        assert_int_equal(column.count, 2);
+        assert_true(column.values[0] == (double)number && column.values[1] == (double)number + 0.5);
+    }
+    tsdb_column_finish(&column);
+    tsdb_querier_close(querier);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(random_steps),
-        TEST(days_become_one_part),
-        TEST(litter_is_swept),
-        TEST(filters),
+        TEST(random_steps), TEST(days_become_one_part),         TEST(litter_is_swept),
+        TEST(filters),      TEST(large_metrics_come_in_groups),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -77,6 +77,7 @@ void merge_destroy(struct merge *merge) {
     mem_free(merge->names);
     idset_finish(&merge->ids);
     idset_finish(&merge->taken);
+    idset_finish(&merge->metric_ids);
     mem_free(merge->series);
     run_cache_finish(&merge->cache);
     run_writer_finish(&merge->writer);

@@ -1,7 +1,7 @@
 /*
  * First phase of a merge: series by series in metric order, samples of all sources become one run.
- * Which series a metric has tell the sources' indexes, so that only the labels of one metric are in
- * memory at a time.
+ * Which series a metric has tell the sources' indexes, so that only the labels of one metric, or of
+ * a group of its series, are in memory at a time.
  */
 #include <assert.h>
 #include <math.h>
@@ -115,44 +115,58 @@ static bool add_series(struct merge *merge, MDB_txn *txn, uint64_t id, struct er
     return true;
 }
 
-/* Series of the next metric; after the last one those that no metric's index lists. */
-static bool load_group(struct merge *merge, MDB_txn *txn, struct err *err) {
-    struct store *store = &merge->db->store;
-    struct idset ids = { 0 };
+/* The ids of the next metric; after the last one those that no metric's index lists. */
+static bool next_metric(struct merge *merge, MDB_txn *txn, struct err *err) {
+    struct idset *ids = &merge->metric_ids;
     bool ok = true;
-    arena_reset(&merge->arena);
-    merge->series_count = 0;
-    merge->series_next = 0;
-    merge->written = NULL;
+    ids->count = 0;
+    merge->metric_next = 0;
     if (merge->name_next < merge->name_count) {
         struct str name = merge->names[merge->name_next];
         for (size_t i = 0; ok && i < merge->plan.source_count; i++) {
             struct posting_walk walk = {
-                .store = store,
+                .store = &merge->db->store,
                 .txn = txn,
                 .window = merge->plan.sources[i].place,
             };
-            ok = posting_collect(&walk, METRIC_NAME, name, &ids, err);
+            ok = posting_collect(&walk, METRIC_NAME, name, ids, err);
         }
-        idset_normalize(&ids);
-        for (size_t i = 0; ok && i < ids.count; i++) {
-            idset_add(&merge->taken, ids.ids[i]);
+        idset_normalize(ids);
+        for (size_t i = 0; ok && i < ids->count; i++) {
+            idset_add(&merge->taken, ids->ids[i]);
         }
     } else {
         idset_normalize(&merge->taken);
-        ids = merge->ids;
+        idset_finish(ids);
+        *ids = merge->ids;
         merge->ids = (struct idset){ 0 };
-        idset_subtract(&ids, &merge->taken);
+        idset_subtract(ids, &merge->taken);
     }
     merge->name_next++;
-    for (size_t i = 0; ok && i < ids.count; i++) {
-        ok = add_series(merge, txn, ids.ids[i], err);
+    return ok;
+}
+
+/* Series of one metric in order, so many that their labels do not take much memory: those of a
+ * larger metric come in several groups by age, which keeps the series of a target together. */
+static bool load_group(struct merge *merge, MDB_txn *txn, struct err *err) {
+    arena_reset(&merge->arena);
+    merge->series_count = 0;
+    merge->series_next = 0;
+    merge->written = NULL;
+    if (merge->metric_next == merge->metric_ids.count && !next_metric(merge, txn, err)) {
+        return false;
     }
-    idset_finish(&ids);
-    if (ok && merge->series_count > 1) {
+    size_t left = merge->metric_ids.count - merge->metric_next;
+    size_t count = left < MERGE_GROUP_SERIES ? left : MERGE_GROUP_SERIES;
+    for (size_t i = 0; i < count; i++) {
+        if (!add_series(merge, txn, merge->metric_ids.ids[merge->metric_next++], err)) {
+            return false;
+        }
+    }
+    if (merge->series_count > 1) {
         qsort(merge->series, merge->series_count, sizeof(merge->series[0]), compare_series);
     }
-    return ok;
+    return true;
 }
 
 /* ---- samples ---- */
@@ -284,7 +298,8 @@ static bool merge_one(struct merge *merge,
 /* ---- slices ---- */
 
 static bool is_over(const struct merge *merge) {
-    return merge->series_next == merge->series_count && merge->name_next > merge->name_count;
+    return merge->series_next == merge->series_count &&
+           merge->metric_next == merge->metric_ids.count && merge->name_next > merge->name_count;
 }
 
 static bool fill_slice(struct merge *merge, struct err *err) {

@@ -6,6 +6,7 @@
 
 #define MERGE_SLICE_BYTES   ((size_t)1 << 20)   /* written per transaction */
 #define MERGE_SLICE_SAMPLES ((uint64_t)4 << 20) /* looked at per read transaction */
+#define MERGE_GROUP_SERIES  16384               /* put in order at a time */
 
 enum merge_phase {
     MERGE_CHUNKS,
@@ -40,15 +41,17 @@ struct merge {
     struct str *names; /* metrics, ascending */
     size_t name_count;
     size_t name_cap;
-    size_t name_next;   /* name_count: series without a metric name come; above: over */
-    struct idset ids;   /* of all sources */
-    struct idset taken; /* not normalized */
-    struct arena arena; /* of the metric at hand */
+    size_t name_next;        /* name_count: series without a metric name come; above: over */
+    struct idset ids;        /* of all sources */
+    struct idset taken;      /* not normalized */
+    struct idset metric_ids; /* of the metric at hand */
+    size_t metric_next;
+    struct arena arena; /* of the group at hand */
     struct merge_series *series;
     size_t series_count;
     size_t series_cap;
     size_t series_next;
-    const struct merge_series *written; /* the last one of the metric that had samples */
+    const struct merge_series *written; /* the last one of the group that had samples */
 
     /* their samples */
     struct run_cache cache;

@@ -406,7 +406,7 @@ static void filters(void **state) {
     tsdb_querier_close(querier);
 }
 
-/* A metric of more series than are put in order at a time: none is lost or doubled between groups. */
+/* A metric of more series than are put in order at a time: none lost or doubled between groups. */
 static void large_metrics_come_in_groups(void **state) {
     struct world *w = *state;
     struct err err = ERR_INIT;

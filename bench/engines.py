@@ -166,7 +166,12 @@ class Tocsin(Engine):
     def command(self):
         return [self.binary, "serve", f"--storage.path={self.directory}/data",
                 f"--web.listen-address=127.0.0.1:{self.port}", "--log.level=error",
-                "--self.scrape-interval=0s", "--rules.path=/nonexistent/*.yml"]
+                "--self.scrape-interval=0s", "--rules.path=/nonexistent/*.yml",
+                "--web.enable-admin-api"]
+
+    def settle(self):
+        with self.open("/api/v1/admin/tsdb/clean_tombstones", data=b""):
+            pass
 
 
 class Prometheus(Engine):

@@ -103,9 +103,16 @@ void api_admin_delete_series(struct web_request *request) {
     api_selectors_finish(&selectors);
 }
 
-/* Deleting leaves nothing behind that would have to be cleaned. */
+/* Deleting leaves nothing behind that would have to be cleaned; what background work would free in
+ * its own time is freed now. */
 void api_admin_clean_tombstones(struct web_request *request) {
-    if (api_admin_is_on(request)) {
+    struct err err = ERR_INIT;
+    if (!api_admin_is_on(request)) {
+        return;
+    }
+    if (tsdb_maintain_blocking(request->web->opts.db, &err)) {
         web_reply_text(request, 204, "%s", "");
+    } else {
+        web_reply_error(request, &err);
     }
 }

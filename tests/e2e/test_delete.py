@@ -68,3 +68,17 @@ def test_classes_are_checked(make_engine):
     engine = make_engine('--storage.retention-class={job=~"cost.*"}=1y',
                          '--storage.retention-class={__name__="latency"}=14d').start()
     assert engine.stop() == 0
+
+
+def test_clean_tombstones_does_what_waits(make_engine, tmp_path):
+    """A finished day, backfilled, lies in windows until they are quiet; asked for, in one part."""
+    engine = make_engine("--web.enable-admin-api", "--self.scrape-interval=0s").start()
+    day_ms = 24 * 3600 * 1000
+    midnight_ms = int(time.time() * 1000) // day_ms * day_ms - 3 * day_ms
+    push(engine, [f"old {i} {midnight_ms + i * 300000}\n" for i in range(12 * 24)])
+    assert engine.request("/api/v1/admin/tsdb/clean_tombstones", method="POST")[0] == 204
+    assert engine.stop() == 0
+    out = subprocess.run([BINARY, "tsdb", "list", "--json", str(tmp_path / "data")],
+                         capture_output=True, text=True, check=True).stdout
+    windows = json.loads(out)["windows"]
+    assert [(w["end"] - w["start"] + 1, w["samples"]) for w in windows] == [(day_ms, 12 * 24)]

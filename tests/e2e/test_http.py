@@ -6,12 +6,14 @@ Method: golden requests and replies, raw sockets for what no client library send
 import json
 import os
 import socket
+import struct
 import subprocess
 import time
 import urllib.parse
 
 import pytest
 
+import remote_read
 from engine import BINARY, ROOT, wait_for
 
 NOW = int(time.time())
@@ -331,3 +333,43 @@ def test_query_verbs(engine):
     gone = subprocess.run([BINARY, "query", "instant", "http://127.0.0.1:1", "up"],
                           capture_output=True, text=True, check=False)
     assert gone.returncode == 4
+
+
+def write_request(names_and_values, t_ms):
+    """A WriteRequest of one sample per series {__name__, n}, snappy-compressed."""
+    field = remote_read.field
+    body = b""
+    for name, number in names_and_values:
+        labels = b"".join(field(1, field(1, key) + field(2, text))
+                          for key, text in (("__name__", name), ("n", number)))
+        sample = b"\x09" + struct.pack("<d", 1.0) + field(2, t_ms)
+        body += field(1, labels + field(2, sample))
+    return remote_read.snappy_literal(body)
+
+
+def test_series_limit_of_a_metric(make_engine):
+    """New series of the offender are refused by name; its known ones and other metrics go on."""
+    engine = make_engine("--storage.series-per-metric-max=3", "--self.scrape-interval=0s").start()
+    now_ms = NOW * 1000
+
+    def write(t_ms, *series):
+        return engine.request("/api/v1/write", write_request(series, t_ms), method="POST", headers={
+            "Content-Encoding": "snappy", "Content-Type": "application/x-protobuf"})
+
+    many = [("many", str(i)) for i in range(5)]
+    assert write(now_ms - 3000, *many[:3], ("few", "0"))[0] == 204
+    status, headers, body = write(now_ms - 2000, *many, ("few", "1"))
+    assert status == 429 and b"many" in body and b"3" in body, body
+    assert "Retry-After" in headers
+    status, headers, body = engine.request("/api/v1/import/prometheus", b'many{n="9"} 1\n',
+                                           method="POST")
+    assert status == 429 and b"many" in body, body
+    assert write(now_ms - 1000, *many[:3], ("few", "1"))[0] == 204
+    ask = lambda q: engine.get(  # noqa: E731
+        f"/api/v1/query?time={NOW}&query={urllib.parse.quote(q)}")["data"]["result"]
+    assert ask("count(many)")[0]["value"][1] == "3"
+    assert ask("count(few)")[0]["value"][1] == "2"
+    assert sorted(r["value"][0] for r in ask("timestamp(many)")) == [NOW] * 3
+    refused = [line for line in engine.request("/metrics")[2].splitlines()
+               if line.startswith(b"tocsin_tsdb_series_refused_total")]
+    assert refused[1] == b'tocsin_tsdb_series_refused_total{reason="series_per_metric_max"} 3'

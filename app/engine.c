@@ -324,6 +324,7 @@ static bool create_store(struct engine *engine, const struct config *config, str
         .retention_bytes = options->retention_bytes,
         .future_ms_max = 10 * 60 * 1000,
         .out_of_order_ms = out_of_order_of(config),
+        .querier_ms_max = options->query_timeout_ms,
         .series_max = (uint64_t)options->series_max,
         .series_per_metric_max = (uint64_t)options->series_per_metric_max,
         .space_reserve_bytes = options->storage_reserve_bytes,

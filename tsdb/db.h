@@ -245,12 +245,10 @@ struct tsdb {
     _Atomic int64_t t_min_ms;
     _Atomic int64_t t_max_ms;
 
-    pthread_mutex_t queriers_lock;
+    pthread_mutex_t queriers_lock; /* nothing is held up by it but closing, and deleting */
     pthread_cond_t queriers_cond;  /* one closed */
     uint64_t queriers_closed;      /* guarded by queriers_lock */
-    struct tsdb_querier *queriers; /* guarded by queriers_lock */
-    size_t querier_count;
-    uint64_t epoch; /* guarded by queriers_lock: counts queriers ever opened */
+    int64_t querier_ns_max;
 
     pthread_mutex_t maintain_lock; /* one maintenance at a time */
     pthread_mutex_t wake_lock;
@@ -355,11 +353,9 @@ WARN_UNUSED bool db_revive(struct tsdb *db, series_ref_t ref, series_ref_t *ret,
 
 /* ---- querier.c ---- */
 
-/* Oldest snapshot any open querier uses; visible_lsn when there is none. */
-uint64_t db_lsn_floor(struct tsdb *db);
-/* Epoch of the oldest open querier; UINT64_MAX when there is none. */
-uint64_t db_epoch_floor(struct tsdb *db);
-uint64_t db_epoch(struct tsdb *db);
+/* What every open querier sees: the oldest snapshot, visible_lsn when there is none. Queriers that
+ * have been open for querier_ns_max are ended first. */
+uint64_t db_lsn_safe(struct tsdb *db);
 
 /* ---- maintain.c ---- */
 

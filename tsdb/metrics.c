@@ -108,7 +108,5 @@ void metrics_refresh(struct tsdb *db) {
     metric_set(db->metrics.pending_bytes, (double)stats.pending_bytes);
     metric_set(db->metrics.free_bytes, (double)dir_free_bytes(db->path));
     metric_set(db->metrics.is_read_only, db->is_latched || db->is_no_space ? 1 : 0);
-    pthread_mutex_lock(&db->queriers_lock);
-    metric_set(db->metrics.queries_open, (double)db->querier_count);
-    pthread_mutex_unlock(&db->queriers_lock);
+    metric_set(db->metrics.queries_open, (double)readers_count(&db->head.readers));
 }

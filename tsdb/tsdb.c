@@ -13,13 +13,14 @@
 
 #define JOURNAL_MAP_BYTES ((size_t)1 << 36)
 /* What of each file is looked through at opening: more would take more than a moment. */
-#define PAGES_CHECK_BYTES     (UINT64_C(64) << 20)
-#define BLOCK_MS_DEFAULT      INT64_C(7200000)
-#define OUT_OF_ORDER_DEFAULT  INT64_C(3600000)
-#define SHIP_RETAINED_DEFAULT (UINT64_C(512) << 20)
-#define SERIES_MAX_DEFAULT    UINT64_C(10000000)
-#define SPACE_RESERVE_DEFAULT (UINT64_C(64) << 20)
-#define PENDING_DEFAULT       (UINT64_C(64) << 20)
+#define PAGES_CHECK_BYTES      (UINT64_C(64) << 20)
+#define BLOCK_MS_DEFAULT       INT64_C(7200000)
+#define OUT_OF_ORDER_DEFAULT   INT64_C(3600000)
+#define SHIP_RETAINED_DEFAULT  (UINT64_C(512) << 20)
+#define SERIES_MAX_DEFAULT     UINT64_C(10000000)
+#define QUERIER_MS_MAX_DEFAULT INT64_C(120000)
+#define SPACE_RESERVE_DEFAULT  (UINT64_C(64) << 20)
+#define PENDING_DEFAULT        (UINT64_C(64) << 20)
 
 /* ---- health ---- */
 
@@ -95,6 +96,8 @@ static void set_options(struct tsdb *db, const struct tsdb_options *options) {
     db->pending_bytes_max =
         options->pending_bytes_max != 0 ? options->pending_bytes_max : PENDING_DEFAULT;
     db->series_per_metric_max = options->series_per_metric_max;
+    db->querier_ns_max =
+        (options->querier_ms_max > 0 ? options->querier_ms_max : QUERIER_MS_MAX_DEFAULT) * 1000000;
     db->ship_retained_bytes =
         options->ship_retained_bytes != 0 ? options->ship_retained_bytes : SHIP_RETAINED_DEFAULT;
     db->is_read_only = options->is_read_only;
@@ -287,7 +290,7 @@ void tsdb_close(struct tsdb *db) {
     if (db == NULL) {
         return;
     }
-    assert(db->querier_count == 0);
+    assert(db->head.pages == NULL || readers_count(&db->head.readers) == 0);
     ready_stop(db);
     store_thread_stop(db);
     committer_stop(db);

@@ -62,6 +62,7 @@ struct tsdb_options {
     uint64_t space_reserve_bytes;   /* less free disk: ingest gets ERR_NO_SPACE; 0 = 64 MiB */
     uint64_t pending_bytes_max;     /* uncommitted batches before ERR_THROTTLED; 0 = 64 MiB */
     int64_t block_ms;               /* width of a head/segment window; 0 = 2 h */
+    int64_t querier_ms_max;         /* a querier open for longer may be ended; 0 = 2 min */
     uint64_t retention_bytes;       /* of all tables; above it the oldest parts go; 0 = no limit */
     struct tsdb_retention_class retention_classes[TSDB_RETENTION_CLASSES_MAX];
     size_t retention_class_count;
@@ -194,9 +195,14 @@ struct kv_store *tsdb_kv(struct tsdb *db);
 /* ---- read ---- */
 
 /*
- * A consistent snapshot of everything durable at this moment. `overlay` (may be NULL) is an open
- * batch of the same thread whose samples this querier shall also see; it must outlive the querier
- * and may grow meanwhile.
+ * A consistent snapshot of everything durable at this moment, however many commits follow.
+ * `overlay` (may be NULL) is an open batch of the same thread whose samples this querier shall also
+ * see; it must outlive the querier and may grow meanwhile.
+ *
+ * No write, no new series and no maintenance ever waits for a reader. The journal keeps what an open
+ * querier must not see sealed yet, so one that has been open for longer than querier_ms_max is
+ * ended when that is in the way: from then on its functions fail with ERR_TIMEOUT.
+ * Errors: ERR_UNAVAILABLE (replaying), ERR_THROTTLED (320 queriers are open).
  */
 WARN_UNUSED bool tsdb_querier_open(struct tsdb *db,
                                    int64_t t_min_ms,

@@ -8,7 +8,7 @@
  * Snapshots. A series remembers how many samples the newest commit that touched it brought (fresh,
  * lsn_last). That serves every reader but those that have been open for longer than one commit;
  * while such readers exist, older (lsn, count) pairs are kept in `history`, a small slab block of
- * its own, and forgotten at the first append after they closed.
+ * its own: one per snapshot that is open, since commits between which none ends count together.
  */
 #include <assert.h>
 
@@ -38,6 +38,9 @@ struct history {
 #define HISTORY_ENTRIES_MAX \
     ((SLAB_BYTES_MAX - sizeof(struct history)) / sizeof(struct history_entry))
 
+/* One before, between and behind each. */
+static_assert(HISTORY_ENTRIES_MAX > READER_SLOTS_MAX + 1, "a history has room for every snapshot");
+
 static size_t history_bytes(uint32_t cap) {
     return sizeof(struct history) + cap * sizeof(struct history_entry);
 }
@@ -58,6 +61,7 @@ static void grow_history(struct slab *slab, struct series *series) {
     if (cap > HISTORY_ENTRIES_MAX) {
         cap = HISTORY_ENTRIES_MAX;
     }
+    assert(old == NULL || cap > old->cap);
     uint32_t handle = slab_alloc(slab, history_bytes(cap));
     struct history *bigger = slab_at(slab, handle);
     bigger->count = 0;
@@ -70,32 +74,39 @@ static void grow_history(struct slab *slab, struct series *series) {
     series->history = handle;
 }
 
-/* Before the first append of commit `lsn`: keep what readers at or above lsn_floor still need. */
-static void push_history(struct slab *slab, struct series *series, uint64_t lsn_floor) {
-    if (series->lsn_last <= lsn_floor) {
+/* Join the entries between which no snapshot ends. */
+static void compact_history(struct history *history, const struct snapshots *snapshots) {
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < history->count; i++) {
+        struct history_entry entry = history->entries[i];
+        if (entry.lsn <= snapshots->lsns[0]) {
+            continue; /* everybody sees it */
+        }
+        if (kept > 0 && !snapshots_between(snapshots, history->entries[kept - 1].lsn, entry.lsn)) {
+            history->entries[kept - 1].lsn = entry.lsn;
+            history->entries[kept - 1].count += entry.count;
+        } else {
+            history->entries[kept++] = entry;
+        }
+    }
+    history->count = kept;
+}
+
+/* Before the first append of another commit: keep what the snapshots open now need. */
+static void push_history(struct slab *slab,
+                         struct series *series,
+                         const struct snapshots *snapshots) {
+    if (snapshots == NULL || snapshots->count == 0 || series->lsn_last <= snapshots->lsns[0]) {
         forget_history(slab, series);
         return;
     }
     struct history *history = series->history == 0 ? NULL : slab_at(slab, series->history);
     if (history != NULL) {
-        uint32_t stale = 0;
-        while (stale < history->count && history->entries[stale].lsn <= lsn_floor) {
-            stale++;
-        }
-        history->count -= stale;
-        memmove(history->entries, history->entries + stale,
-                history->count * sizeof(history->entries[0]));
+        compact_history(history, snapshots);
     }
     if (history == NULL || history->count == history->cap) {
-        if (history != NULL && history->cap == HISTORY_ENTRIES_MAX) {
-            /* A reader open for hundreds of commits: from here on it sees this series later. */
-            history->count--;
-            memmove(history->entries, history->entries + 1,
-                    history->count * sizeof(history->entries[0]));
-        } else {
-            grow_history(slab, series);
-            history = slab_at(slab, series->history);
-        }
+        grow_history(slab, series);
+        history = slab_at(slab, series->history);
     }
     history->entries[history->count++] = (struct history_entry){
         .lsn = series->lsn_last,
@@ -323,12 +334,12 @@ static void append_step(struct slab *slab, struct chunk *chunk, const struct hea
 void head_append_locked(struct head *head,
                         const struct head_entry *entry,
                         uint64_t lsn,
-                        uint64_t lsn_floor) {
+                        const struct snapshots *snapshots) {
     struct series *series = entry->series;
     struct slab *slab = &head_stripe(head, entry->handle)->chunks;
     assert(lsn >= series->lsn_last);
     if (series->lsn_last != lsn) {
-        push_history(slab, series, lsn_floor);
+        push_history(slab, series, snapshots);
         series->fresh = 0;
         series->lsn_last = lsn;
     }

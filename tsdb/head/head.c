@@ -17,6 +17,7 @@
 
 void head_init(struct head *head, int64_t block_ms, uint64_t series_max) {
     memset(head, 0, sizeof(*head));
+    readers_init(&head->readers);
     random_bytes(&head->seed, sizeof(head->seed));
     head->block_ms = block_ms;
     head->series_max = series_max;

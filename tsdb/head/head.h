@@ -32,6 +32,7 @@
 #include "tsdb/codec/chunk.h"
 #include "tsdb/codec/token.h"
 #include "tsdb/head/index.h"
+#include "tsdb/head/readers.h"
 #include "tsdb/journal/epoch.h"
 #include "tsdb/tsdb.h"
 
@@ -118,6 +119,8 @@ struct head {
     _Atomic uint64_t open_count;
     _Atomic uint64_t closed_count;
     _Atomic uint64_t closed_bytes;
+
+    struct readers readers;
 
     struct epochs epochs;
     uint32_t epoch;     /* the newest, which commits belong to; under apply */
@@ -251,13 +254,13 @@ static inline struct head_stripe *head_stripe(struct head *head, uint32_t handle
 
 /*
  * Publish a durable sample (invariant 1), in the order of acceptance. The stripe is locked.
- * `lsn_floor` is the oldest snapshot of any open querier: what only older ones would need is
- * forgotten.
+ * `snapshots` are those of the open queriers (NULL: none): where they end is remembered. One that
+ * is opened later ends behind every earlier commit.
  */
 void head_append_locked(struct head *head,
                         const struct head_entry *entry,
                         uint64_t lsn,
-                        uint64_t lsn_floor);
+                        const struct snapshots *snapshots);
 
 struct head_read {
     uint32_t handle;

@@ -71,7 +71,7 @@ static void append_block(struct replay *replay, const struct block *block) {
         held_count++;
         struct head_entry accepted;
         head_accept(head, series, entry->handle, entry->sample, &accepted);
-        head_append_locked(head, &accepted, entry->lsn, entry->lsn);
+        head_append_locked(head, &accepted, entry->lsn, NULL);
         t_min_ms = entry->sample.t_ms < t_min_ms ? entry->sample.t_ms : t_min_ms;
         t_max_ms = entry->sample.t_ms > t_max_ms ? entry->sample.t_ms : t_max_ms;
     }

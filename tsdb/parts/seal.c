@@ -624,7 +624,7 @@ bool seal_chunks(struct tsdb *db, const struct seal_limits *limits, struct err *
     buf_init(&slice.sealed, SIZE_MAX);
     p3_encoder_init(&slice.encoder);
     buf_init(&slice.segment, SEGMENT_BYTES_MAX);
-    slice.lsn_safe = db_lsn_floor(db);
+    slice.lsn_safe = db_lsn_safe(db);
     slice.epoch_cut = limits->lsn_cut == 0 ? 0 : epochs_of(&db->head.epochs, limits->lsn_cut);
     bool ok = true;
     for (uint32_t handle = 1; ok && handle < db->head.handle_end;) {

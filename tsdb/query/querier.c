@@ -8,31 +8,20 @@
 
 /* ---- the open queriers ---- */
 
-uint64_t db_lsn_floor(struct tsdb *db) {
-    pthread_mutex_lock(&db->queriers_lock);
-    uint64_t floor = db->visible_lsn;
-    for (const struct tsdb_querier *at = db->queriers; at != NULL; at = at->next) {
-        floor = at->lsn < floor ? at->lsn : floor;
-    }
-    pthread_mutex_unlock(&db->queriers_lock);
-    return floor;
+uint64_t db_lsn_safe(struct tsdb *db) {
+    uint64_t visible_lsn = db->visible_lsn;
+    int64_t before_ns = i64_sub_sat(clock_mono_ns(db->clock), db->querier_ns_max);
+    (void)readers_end(&db->head.readers, visible_lsn, before_ns);
+    return readers_floor(&db->head.readers, visible_lsn);
 }
 
-uint64_t db_epoch_floor(struct tsdb *db) {
-    pthread_mutex_lock(&db->queriers_lock);
-    uint64_t floor = UINT64_MAX;
-    for (const struct tsdb_querier *at = db->queriers; at != NULL; at = at->next) {
-        floor = at->epoch < floor ? at->epoch : floor;
-    }
-    pthread_mutex_unlock(&db->queriers_lock);
-    return floor;
-}
-
-uint64_t db_epoch(struct tsdb *db) {
-    pthread_mutex_lock(&db->queriers_lock);
-    uint64_t epoch = db->epoch;
-    pthread_mutex_unlock(&db->queriers_lock);
-    return epoch;
+bool querier_holds(const struct tsdb_querier *querier, struct err *err) {
+    return !reader_is_ended(querier->reader) ||
+           err_set(
+               err, ERR_TIMEOUT,
+               "the query has been open for more than %lld s and was ended, so that the journal "
+               "does not grow for it",
+               (long long)(querier->db->querier_ns_max / 1000000000));
 }
 
 bool tsdb_querier_open(struct tsdb *db,
@@ -44,8 +33,17 @@ bool tsdb_querier_open(struct tsdb *db,
     if (!ready_wait(&db->ready, READY_WAIT_MS_MAX, err)) {
         return false;
     }
+    uint64_t lsn;
+    struct reader_slot *reader =
+        readers_enter(&db->head.readers, &db->visible_lsn, clock_mono_ns(db->clock), &lsn);
+    if (reader == NULL) {
+        return err_set(err, ERR_THROTTLED, "%d queries are open: no more at once",
+                       READER_SLOTS_MAX);
+    }
     struct tsdb_querier *querier = mem_calloc(1, sizeof(*querier));
     querier->db = db;
+    querier->reader = reader;
+    querier->lsn = lsn;
     querier->t_min_ms = t_min_ms;
     querier->t_max_ms = t_max_ms;
     querier->overlay.batch = overlay;
@@ -53,16 +51,6 @@ bool tsdb_querier_open(struct tsdb *db,
     run_cache_init(&querier->cache);
     querier->parts_txn_id = UINT64_MAX;
     querier->rolled_txn_id = UINT64_MAX;
-    pthread_mutex_lock(&db->queriers_lock);
-    querier->lsn = db->visible_lsn;
-    querier->epoch = ++db->epoch;
-    querier->next = db->queriers;
-    if (db->queriers != NULL) {
-        db->queriers->previous = querier;
-    }
-    db->queriers = querier;
-    db->querier_count++;
-    pthread_mutex_unlock(&db->queriers_lock);
     *ret = querier;
     return true;
 }
@@ -72,16 +60,8 @@ void tsdb_querier_close(struct tsdb_querier *querier) {
         return;
     }
     struct tsdb *db = querier->db;
+    readers_leave(querier->reader);
     pthread_mutex_lock(&db->queriers_lock);
-    if (querier->previous == NULL) {
-        db->queriers = querier->next;
-    } else {
-        querier->previous->next = querier->next;
-    }
-    if (querier->next != NULL) {
-        querier->next->previous = querier->previous;
-    }
-    db->querier_count--;
     db->queriers_closed++;
     pthread_cond_broadcast(&db->queriers_cond);
     pthread_mutex_unlock(&db->queriers_lock);
@@ -418,5 +398,5 @@ bool tsdb_read(struct tsdb_querier *querier,
         read_overlay(querier, &querier->entries[number - 1], read.t_min_ms, read.t_max_ms, column);
     }
     column_sort(column, 0);
-    return true;
+    return querier_holds(querier, err);
 }

@@ -2,8 +2,8 @@
  * The inside of struct tsdb_querier, and matching against any index.
  *
  * A querier is a snapshot by LSN. It holds no LMDB transaction between calls and no lock; what it
- * does hold back is the freeing of head chunks it has not seen all of, of symbol strings it may
- * point at, and nothing on disk.
+ * does hold back is, for querier_ms_max at most, the sealing of head chunks it has not seen all of,
+ * and the freeing of memory it may point at.
  */
 #pragma once
 
@@ -26,10 +26,8 @@ struct overlay {
 
 struct tsdb_querier {
     struct tsdb *db;
-    struct tsdb_querier *next; /* guarded by db->queriers_lock */
-    struct tsdb_querier *previous;
+    struct reader_slot *reader;
     uint64_t lsn;
-    uint64_t epoch;
     int64_t t_min_ms;
     int64_t t_max_ms;
     struct overlay overlay;
@@ -55,6 +53,9 @@ void querier_note_damage(struct tsdb_querier *querier,
                          enum damage_kind kind,
                          const struct err *what);
 
+/* After reading: false when the querier was ended, so that what was read may be of another
+ * snapshot. */
+WARN_UNUSED bool querier_holds(const struct tsdb_querier *querier, struct err *err);
 /* The store's parts in the querier's range, cached until the store changes. */
 WARN_UNUSED bool querier_parts(struct tsdb_querier *querier, MDB_txn *txn, struct err *err);
 /* A view id for the sealed samples of a series, whether it matches anything or not. */

@@ -243,6 +243,7 @@ bool tsdb_select(struct tsdb_querier *querier,
     bool ok = run(&select, matchers, matcher_count, err);
     mem_free(select.matches);
     idset_finish(&select.stored);
+    ok = ok && querier_holds(querier, err);
     if (ok) {
         *ret = select.views;
         *ret_count = select.count;

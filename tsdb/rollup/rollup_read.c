@@ -226,5 +226,5 @@ bool tsdb_read_buckets(struct tsdb_querier *querier,
         };
         ok = rollup_read_period(&read, buckets, err);
     }
-    return ok;
+    return ok && querier_holds(querier, err);
 }

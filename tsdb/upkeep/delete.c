@@ -24,7 +24,7 @@ static bool wait_for_queriers(struct tsdb *db, uint64_t lsn, int64_t until_ns, s
         .tv_nsec = (long)(until_ns % 1000000000),
     };
     int rc = 0;
-    while (db_lsn_floor(db) < lsn && rc != ETIMEDOUT) {
+    while (db_lsn_safe(db) < lsn && rc != ETIMEDOUT) {
         pthread_mutex_lock(&db->queriers_lock);
         uint64_t closed = db->queriers_closed;
         while (db->queriers_closed == closed && rc != ETIMEDOUT) {
@@ -32,7 +32,7 @@ static bool wait_for_queriers(struct tsdb *db, uint64_t lsn, int64_t until_ns, s
         }
         pthread_mutex_unlock(&db->queriers_lock);
     }
-    return db_lsn_floor(db) >= lsn ||
+    return db_lsn_safe(db) >= lsn ||
            err_set(err, ERR_UNAVAILABLE,
                    "a query has been running for long and still reads what is to be deleted: try "
                    "again later");

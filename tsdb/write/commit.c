@@ -43,6 +43,7 @@ struct group {
     int64_t now_ms;
     int64_t t_min_ms; /* bounds of what is taken */
     int64_t t_max_ms;
+    struct snapshots snapshots; /* open ones, while publishing */
 };
 
 /* ---- judging ---- */
@@ -277,7 +278,7 @@ void db_note_time(struct tsdb *db, int64_t t_min_ms, int64_t t_max_ms) {
 
 static void append_accepted(struct group *group, uint64_t lsn) {
     struct head *head = &group->db->head;
-    uint64_t lsn_floor = db_lsn_floor(group->db);
+    readers_snapshots(&head->readers, &group->snapshots);
     struct head_stripe *held = NULL;
     uint32_t held_count = 0;
     int64_t t_min_ms = INT64_MAX;
@@ -303,7 +304,7 @@ static void append_accepted(struct group *group, uint64_t lsn) {
             held_count = 0;
         }
         held_count++;
-        head_append_locked(head, accepted, lsn, lsn_floor);
+        head_append_locked(head, accepted, lsn, &group->snapshots);
     }
     if (held != NULL) {
         pthread_mutex_unlock(&held->lock);

@@ -43,8 +43,7 @@ enum fault {
 
 static const char *const eio_points[] = { "fdatasync", "fdatasync", "pwrite64", "writev",
                                           "pread64" };
-/* Not pwrite64: LMDB's head pages are written by it, in place, where there is always room. */
-static const char *const enospc_points[] = { "fdatasync", "writev", "writev" };
+static const char *const enospc_points[] = { "fdatasync", "pwrite64", "writev" };
 
 struct plan {
     bool is_strace;

@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/statvfs.h>
@@ -18,6 +19,8 @@
 
 static _Atomic int sync_errno;
 static _Atomic int write_errno;
+static _Atomic int head_failures; /* so many writes of LMDB's two head pages get ENOSPC */
+static _Atomic bool is_head_late; /* the next one of them gets to the disk all the same */
 static _Atomic bool is_disk_full;
 
 /* The shims LMDB's calls find first. */
@@ -30,12 +33,32 @@ int fdatasync(int fd) {
     return (int)syscall(SYS_fdatasync, fd);
 }
 
-ssize_t pwrite(int fd, const void *bytes, size_t len, off_t offset) {
-    if (write_errno != 0) {
-        errno = write_errno;
-        return -1;
+static ssize_t put_bytes(int fd, const void *bytes, size_t len, off_t offset) {
+    bool fails_at_head = offset < 2 * 4096 && head_failures > 0;
+    if (!fails_at_head && write_errno == 0) {
+        return syscall(SYS_pwrite64, fd, bytes, len, offset);
     }
-    return syscall(SYS_pwrite64, fd, bytes, len, offset);
+    if (fails_at_head) {
+        head_failures--;
+        if (is_head_late) {
+            is_head_late = false;
+            (void)syscall(SYS_pwrite64, fd, bytes, len, offset);
+        }
+    }
+    errno = fails_at_head ? ENOSPC : write_errno;
+    return -1;
+}
+
+/* LMDB calls pwrite; the headers here make pwrite64 of that name, which the store's own calls
+ * are. */
+ssize_t lmdb_pwrite(int fd, const void *bytes, size_t len, off_t offset) __asm__("pwrite");
+
+ssize_t lmdb_pwrite(int fd, const void *bytes, size_t len, off_t offset) {
+    return put_bytes(fd, bytes, len, offset);
+}
+
+ssize_t pwrite(int fd, const void *bytes, size_t len, off_t offset) {
+    return put_bytes(fd, bytes, len, offset);
 }
 
 ssize_t writev(int fd, const struct iovec *parts, int count) {
@@ -56,6 +79,8 @@ static int setup(void **state) {
     struct fixture *f = test_calloc(1, sizeof(*f));
     sync_errno = 0;
     write_errno = 0;
+    head_failures = 0;
+    is_head_late = false;
     is_disk_full = false;
     fixture_init(f);
     f->options.space_reserve_bytes = 1 << 20;
@@ -67,6 +92,8 @@ static int setup(void **state) {
 static int teardown(void **state) {
     sync_errno = 0;
     write_errno = 0;
+    head_failures = 0;
+    is_head_late = false;
     is_disk_full = false;
     fixture_finish(*state);
     test_free(*state);
@@ -170,6 +197,80 @@ static void full_disk_recovers(void **state) {
     fixture_reopen(f);
     assert_string_equal(read_name(f, "a"), "a 1:1 2:1 3:1 4:1\n");
     assert_string_equal(read_name(f, "b"), "b 1:1\n");
+}
+
+/* The same where LMDB gives the environment up: at its head page. Reading goes on meanwhile. */
+static void full_disk_at_head(void **state) {
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    series_ref_t a = make_series(f, "a", NULL);
+    assert_int_equal(put_code(f, TSDB_INGEST, a, 1), ERR_NONE);
+    for (int i = 0; i < 3; i++) {
+        head_failures = INT_MAX;
+        assert_int_equal(put_code(f, TSDB_INGEST, a, 2 + i), ERR_NO_SPACE);
+        assert_int_equal(put_code(f, TSDB_STATE, a, 2 + i), ERR_NO_SPACE);
+        assert_int_equal(put_code(f, TSDB_INGEST, a, 2 + i), ERR_NO_SPACE);
+        assert_non_null(strstr(read_name(f, "a"), "a 1:1"));
+        struct buf value;
+        buf_init(&value, 100);
+        struct kv_store *kv = tsdb_kv(f->db);
+        assert_true(kv->get(kv, KV_META, STR("format"), &value, &err));
+        buf_finish(&value);
+        head_failures = 0;
+        assert_true(tsdb_health(f->db, &err));
+        assert_int_equal(put_code(f, TSDB_INGEST, a, 2 + i), ERR_NONE);
+    }
+    fixture_reopen(f);
+    assert_string_equal(read_name(f, "a"), "a 1:1 2:1 3:1 4:1\n");
+}
+
+/* The head page got there although its write failed: what was refused must not be there. LMDB
+ * itself writes the old one back; or the store does; or that fails, too, and only a restart can
+ * tell. */
+static void full_disk_behind_head(void **state) {
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    series_ref_t a = make_series(f, "a", NULL);
+    for (int i = 0; i < 4; i++) {
+        head_failures = 1 + i % 2;
+        is_head_late = true;
+        assert_int_equal(put_code(f, TSDB_INGEST, a, 10 + i), ERR_NO_SPACE);
+        assert_true(tsdb_health(f->db, &err));
+        assert_int_equal(put_code(f, TSDB_INGEST, a, 20 + i), ERR_NONE);
+    }
+    fixture_reopen(f);
+    assert_string_equal(read_name(f, "a"), "a 20:1 21:1 22:1 23:1\n");
+    head_failures = INT_MAX;
+    is_head_late = true;
+    a = make_series(f, "a", NULL);
+    assert_int_equal(put_code(f, TSDB_INGEST, a, 30), ERR_IO);
+    head_failures = 0;
+    assert_int_equal(put_code(f, TSDB_INGEST, a, 31), ERR_IO);
+    assert_false(tsdb_health(f->db, &err));
+    assert_string_equal(read_name(f, "a"), "a 20:1 21:1 22:1 23:1\n");
+}
+
+/* The store's own environment: sealing fails at its head page and goes on later. */
+static void sealing_on_full_disk(void **state) {
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    series_ref_t a = make_series(f, "a", NULL);
+    for (int i = 0; i < 10; i++) {
+        assert_int_equal(put_code(f, TSDB_INGEST, a, i * HOUR_MS), ERR_NONE);
+    }
+    const char *want = read_name(f, "a");
+    for (int i = 0; i < 3; i++) {
+        head_failures = INT_MAX;
+        assert_false(tsdb_maintain_blocking(f->db, &err));
+        assert_int_equal(err.code, ERR_NO_SPACE);
+        assert_string_equal(read_name(f, "a"), want);
+    }
+    head_failures = 0;
+    assert_true(tsdb_maintain_blocking(f->db, &err));
+    assert_string_equal(read_name(f, "a"), want);
+    assert_int_equal(f->db->head.open_count, 0);
+    fixture_reopen(f);
+    assert_string_equal(read_name(f, "a"), want);
 }
 
 /* LMDB reports a short write as EIO; with a full disk that is want of space, not a broken disk. */
@@ -556,6 +657,9 @@ int main(void) {
         TEST(sync_error_latches),
         TEST(write_error_latches),
         TEST(full_disk_recovers),
+        TEST(full_disk_at_head),
+        TEST(full_disk_behind_head),
+        TEST(sealing_on_full_disk),
         TEST(short_write_on_full_disk),
         TEST(reserve),
         TEST(sealing_fails),

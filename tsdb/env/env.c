@@ -11,6 +11,7 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "tsdb/env/pages.h"
 #include "tsdb/sync.h"
 
 #define MAP_BYTES_MIN ((size_t)1 << 30)
@@ -181,13 +182,13 @@ bool env_open_dbs(struct env *env,
 /* ---- reviving ---- */
 
 /* The tables get the handles they had: LMDB counts them up as they are opened. */
-static int reopen(struct env *env) {
+static int reopen_mdb(struct env *env, bool is_read_only) {
     struct env_params params = {
         .name = env->name,
         .path = env->path,
         .db_count = (unsigned)env->name_count,
         .flags = env->flags,
-        .is_read_only = true,
+        .is_read_only = is_read_only,
     };
     MDB_txn *txn;
     int rc = open_once(env, &params, env->map_bytes);
@@ -208,23 +209,53 @@ static int reopen(struct env *env) {
     return rc;
 }
 
-bool env_revive(struct env *env) {
+static int reopen(struct env *env, bool is_read_only) {
+    close_mdb(env);
+    int rc = reopen_mdb(env, is_read_only);
+    if (rc != 0) {
+        close_mdb(env); /* reads now fail, too: begin_read() */
+    }
+    env->is_read_only = is_read_only || rc != 0;
+    return rc;
+}
+
+static int undo_head(const struct env *env) {
+    char file[PATH_MAX];
+    if (snprintf(file, sizeof(file), "%s/data.mdb", env->path) >= (int)sizeof(file)) {
+        return ENAMETOOLONG;
+    }
+    return pages_undo_head(file, env->write_txn_id);
+}
+
+enum env_life env_revive(struct env *env, bool is_full) {
+    enum env_life life = ENV_ALIVE;
     pthread_rwlock_wrlock(&env->gate);
     MDB_txn *txn;
     int rc = env->mdb == NULL ? MDB_PANIC : mdb_txn_begin(env->mdb, NULL, MDB_RDONLY, &txn);
     if (rc == 0) {
         mdb_txn_abort(txn);
     }
-    bool is_dead = rc == MDB_PANIC && !env->is_read_only;
-    if (is_dead) {
-        close_mdb(env);
-        env->is_read_only = true;
-        if (reopen(env) != 0) {
-            close_mdb(env); /* reads now fail, too: begin_read() */
-        }
+    if (rc == MDB_PANIC && !env->is_read_only) {
+        int undone = is_full ? undo_head(env) : EIO;
+        env->is_undoing = undone == ENOSPC;
+        life = undone == 0 || undone == ENOSPC ? ENV_FULL : ENV_DEAD;
+        rc = reopen(env, undone != 0);
+        life = rc == 0 ? life : ENV_DEAD;
     }
     pthread_rwlock_unlock(&env->gate);
-    return is_dead;
+    return life;
+}
+
+/* The disk was full: is it still? */
+static int try_undoing(struct env *env) {
+    pthread_rwlock_wrlock(&env->gate);
+    int rc = undo_head(env);
+    if (rc == 0) {
+        rc = reopen(env, false);
+    }
+    env->is_undoing = rc == ENOSPC;
+    pthread_rwlock_unlock(&env->gate);
+    return rc;
 }
 
 /* ---- transactions ---- */
@@ -286,11 +317,22 @@ void env_read_end(struct env *env, MDB_txn *txn) {
     pthread_rwlock_unlock(&env->gate);
 }
 
+int env_begin(struct env *env, MDB_txn **ret) {
+    int rc = env->is_undoing ? try_undoing(env) : 0;
+    if (rc == 0) {
+        rc = env->is_read_only ? EROFS : mdb_txn_begin(env->mdb, NULL, 0, ret);
+    }
+    if (rc == 0) {
+        env->write_txn_id = mdb_txn_id(*ret);
+    }
+    return rc;
+}
+
 bool env_write_begin(struct env *env, MDB_txn **ret, struct err *err) {
-    if (env->is_read_only) {
+    int rc = env_begin(env, ret);
+    if (rc == EROFS) {
         return err_set(err, ERR_IO, "%s: is open for reading only", env->name);
     }
-    int rc = mdb_txn_begin(env->mdb, NULL, 0, ret);
     return rc == 0 || env_fail(env, err, rc, "starting to write");
 }
 

@@ -30,6 +30,8 @@ struct env {
     unsigned flags;
     const char *names[ENV_TABLES_MAX];
     size_t name_count;
+    uint64_t write_txn_id; /* writer: of the newest write transaction */
+    bool is_undoing;       /* writer: … whose head page failed and is still to be taken back */
     pthread_mutex_t pool_lock;
     MDB_txn *pool[ENV_POOL_MAX]; /* reset read transactions */
     size_t pool_count;
@@ -59,16 +61,28 @@ WARN_UNUSED bool env_open_dbs(struct env *env,
 WARN_UNUSED bool env_read_begin(struct env *env, MDB_txn **ret, struct err *err);
 void env_read_end(struct env *env, MDB_txn *txn);
 
+/* As mdb_txn_begin; returns an LMDB code. After ENV_FULL it first tries to go on: ENOSPC while that
+ * cannot be. */
+int env_begin(struct env *env, MDB_txn **ret);
 WARN_UNUSED bool env_write_begin(struct env *env, MDB_txn **ret, struct err *err);
 
 /* After MDB_MAP_FULL, no write transaction open: double the map. Waits for readers. */
 WARN_UNUSED bool env_grow(struct env *env, struct err *err);
 
+enum env_life {
+    ENV_ALIVE,
+    ENV_FULL, /* the next env_begin() tries to go on as if the transaction had not been; until then
+                 open for reading */
+    ENV_DEAD, /* for writing; open for reading only */
+};
+
 /*
- * After a failed write, by the writer: when LMDB could not write its head page it refuses every
- * further transaction. Then the environment is opened again, for reading only, and true returned.
+ * After a failed commit, by the writer, no transaction open: when LMDB could not write its head
+ * page it refuses every further transaction, and the environment must be opened again. is_full: it
+ * was for want of space. Then the head page on the disk is made the one before (pages.h), however
+ * much of the failed write got there; otherwise nothing is known of the disk, and writing ends.
  */
-WARN_UNUSED bool env_revive(struct env *env);
+WARN_UNUSED enum env_life env_revive(struct env *env, bool is_full);
 
 /* Clear the slots of readers whose process died. Returns how many there were. */
 unsigned env_check_readers(struct env *env);

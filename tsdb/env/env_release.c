@@ -126,9 +126,8 @@ static bool release_locked(struct env *env, int64_t until_ns) {
     struct release release = { .env = env };
     MDB_txn *txn;
     MDB_stat stat;
-    struct err err = ERR_INIT;
     if (mdb_env_get_fd(env->mdb, &release.fd) != 0 || mdb_env_stat(env->mdb, &stat) != 0 ||
-        !env_read_begin(env, &txn, &err)) {
+        mdb_txn_begin(env->mdb, NULL, MDB_RDONLY, &txn) != 0) {
         return false;
     }
     uint64_t free_pages = 0;
@@ -136,7 +135,7 @@ static bool release_locked(struct env *env, int64_t until_ns) {
     release.oldest = mdb_txn_id(txn);
     bool ok = mdb_reader_list(env->mdb, note_reader, &release) >= 0 &&
               list_free(&release, txn, &free_pages) == 0;
-    env_read_end(env, txn);
+    mdb_txn_abort(txn);
     if (ok && release.count > 0 && is_worth_it(&release, free_pages)) {
         qsort(release.pages, release.count, sizeof(release.pages[0]), compare_pages);
         ok = punch_runs(&release, until_ns);
@@ -147,10 +146,13 @@ static bool release_locked(struct env *env, int64_t until_ns) {
 
 bool env_release_pages(struct env *env, int64_t budget_ns) {
     MDB_txn *txn;
-    if (mdb_txn_begin(env->mdb, NULL, 0, &txn) != 0) {
-        return false;
+    /* Another thread than the writer may be here: the environment stays what it is meanwhile. */
+    pthread_rwlock_rdlock(&env->gate);
+    bool ok = env->mdb != NULL && !env->is_read_only && mdb_txn_begin(env->mdb, NULL, 0, &txn) == 0;
+    if (ok) {
+        ok = release_locked(env, clock_mono_ns(clock_system()) + budget_ns);
+        mdb_txn_abort(txn);
     }
-    bool ok = release_locked(env, clock_mono_ns(clock_system()) + budget_ns);
-    mdb_txn_abort(txn);
+    pthread_rwlock_unlock(&env->gate);
     return ok;
 }

@@ -20,6 +20,7 @@
 #define PAGE_HEADER    16
 #define NODE_HEADER    8
 #define META_BYTES     136
+#define META_TXN_ID    128
 #define DB_BYTES       48
 #define DEPTH_MAX      32
 #define KEY_BYTES_MAX  511
@@ -461,7 +462,7 @@ static bool read_meta(const uint8_t *bytes, uint64_t page, struct meta *ret) {
     read_table(meta + 24, "free pages", 10, &ret->free);
     read_table(meta + 72, "main", 4, &ret->main);
     ret->last_page = bytes_le64(meta + 120);
-    ret->txn_id = bytes_le64(meta + 128);
+    ret->txn_id = bytes_le64(meta + META_TXN_ID);
     return bytes_le64(bytes) == page && le16(bytes + 10) == PAGE_META &&
            bytes_le32(meta) == MAGIC && bytes_le32(meta + 4) == DATA_VERSION &&
            ret->page_bytes >= PAGE_BYTES_MIN && ret->page_bytes <= PAGE_BYTES_MAX &&
@@ -540,4 +541,42 @@ bool pages_check(const struct pages_check *check, struct pages_result *ret, stru
     }
     mem_free(walk);
     return ok;
+}
+
+/* ---- a head page that failed ---- */
+
+static int undo_in(int fd, uint64_t txn_id) {
+    uint8_t page[PAGE_BYTES_MAX];
+    uint8_t first[PAGE_HEADER + META_BYTES];
+    struct meta meta;
+    if (pread(fd, first, sizeof(first), 0) != (ssize_t)sizeof(first) ||
+        !read_meta(first, 0, &meta)) {
+        return EIO;
+    }
+    size_t len = meta.page_bytes;
+    off_t at = (off_t)(txn_id % 2 * len);
+    if (pread(fd, page, len, at) != (ssize_t)len || !read_meta(page, txn_id % 2, &meta)) {
+        return EIO;
+    }
+    bool is_there = meta.txn_id >= txn_id;
+    if (is_there) {
+        bytes_put_le64(page + PAGE_HEADER + META_TXN_ID, txn_id >= 2 ? txn_id - 2 : 0);
+    }
+    ssize_t put = pwrite(fd, page, len, at);
+    int rc = put == (ssize_t)len && fdatasync(fd) == 0 ? 0 : errno;
+    if (put >= 0 && put != (ssize_t)len) {
+        rc = ENOSPC;
+    }
+    bool is_full = rc == ENOSPC || rc == EDQUOT || rc == EFBIG;
+    return is_full ? (is_there ? EIO : ENOSPC) : rc;
+}
+
+int pages_undo_head(const char *path, uint64_t txn_id) {
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    if (fd < 0) {
+        return EIO;
+    }
+    int rc = undo_in(fd, txn_id);
+    close(fd);
+    return rc;
 }

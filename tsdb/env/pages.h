@@ -35,3 +35,11 @@ struct pages_result {
 WARN_UNUSED bool pages_check(const struct pages_check *check,
                              struct pages_result *ret,
                              struct err *err);
+
+/*
+ * The head page of LMDB's write transaction `txn_id` could not be written for want of space: make
+ * sure that it is not on the disk, whatever a failed write left there, because the pages it leads
+ * to are about to be written again. Returns 0, ENOSPC (the file says so already, but it is not sure
+ * that the disk does: try again) or another errno (nothing is sure).
+ */
+WARN_UNUSED int pages_undo_head(const char *path, uint64_t txn_id);

@@ -57,10 +57,11 @@ bool store_write(struct tsdb *db,
             }
             continue;
         }
-        if (env_revive(env)) {
-            rc = EIO; /* whatever it was: the head page may be half-written */
-        } else if (rc == EIO && db_check_space(db)) {
+        if (rc == EIO && db_check_space(db)) {
             rc = ENOSPC; /* LMDB reports a short write as EIO */
+        }
+        if (env_revive(env, rc == ENOSPC || rc == EDQUOT || rc == EFBIG) == ENV_DEAD) {
+            rc = EIO; /* whatever it was: the head page may be half-written */
         }
         env_fail(env, err, rc, "%s", what);
         if (err->code == ERR_IO) {

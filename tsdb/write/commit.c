@@ -211,7 +211,7 @@ static int write_once(struct group *group, uint64_t lsn, struct str body) {
     uint64_t trim_lsn = db_trim_target(db);
     bool has_more = false;
     MDB_txn *txn;
-    int rc = mdb_txn_begin(db->journal.mdb, NULL, 0, &txn);
+    int rc = env_begin(&db->journal, &txn);
     if (rc != 0) {
         return rc;
     }
@@ -232,12 +232,12 @@ static int write_once(struct group *group, uint64_t lsn, struct str body) {
 
 /* Turn a failed write into an error, and the store's state with it. */
 static void judge_failure(struct tsdb *db, int rc, struct err *err) {
-    bool is_low = db_check_space(db);
-    if (env_revive(&db->journal)) {
+    bool is_full = rc == ENOSPC || rc == EDQUOT || rc == EFBIG || rc == MDB_MAP_FULL ||
+                   (rc == EIO && db_check_space(db)); /* LMDB reports a short write as EIO */
+    if (env_revive(&db->journal, is_full) == ENV_DEAD) {
         rc = EIO; /* whatever it was: the head page may be half-written */
-    } else if (rc == ENOSPC || rc == EDQUOT || rc == EFBIG || rc == MDB_MAP_FULL ||
-               (rc == EIO && is_low)) {
-        /* LMDB aborted before its meta page: the last commit stands, and the next may work. */
+    } else if (is_full) {
+        /* The last commit stands, and the next may work. */
         err_set(err, ERR_NO_SPACE, "no space left to write in %s", db->path);
         return;
     }

@@ -11,6 +11,7 @@ Stages, in order; each is a build directory of its own (build, build-clang, buil
 """
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -38,6 +39,8 @@ STAGES = {
     },
 }
 
+GOOD_RESULTS = {"OK", "SKIP", "EXPECTEDFAIL"}  # as meson's testlog.json has them
+
 
 class Count:
     """Passed, failed and skipped test cases, with the names of the failures."""
@@ -46,6 +49,7 @@ class Count:
         self.passed = 0
         self.skipped = 0
         self.failures = []
+        self.failed_suites = set()  # of the last JUnit file: suites and cases that failed
 
     def add_skips(self, path):
         """Unit tests that do not run here say "# skipped: …" and pass: count them as skipped."""
@@ -57,15 +61,26 @@ class Count:
     def add_junit(self, path, stage):
         """Add every case of a JUnit file; returns how many there were."""
         cases = 0
+        self.failed_suites = set()
         for case in ElementTree.parse(path).getroot().iter("testcase"):
             cases += 1
             if case.find("failure") is not None or case.find("error") is not None:
                 self.failures.append(f"{stage}: {case.get('classname')} {case.get('name')}")
+                self.failed_suites |= {case.get("classname"), "." + case.get("name")}
             elif case.find("skipped") is not None:
                 self.skipped += 1
             else:
                 self.passed += 1
         return cases
+
+    def add_deaths(self, path, stage):
+        """Add programs that failed without a failed case: those that died behind the last one."""
+        with open(path, encoding="utf-8", errors="replace") as handle:
+            for test in map(json.loads, handle):
+                is_counted = any(name.endswith(f".{test['name']}") for name in self.failed_suites)
+                if test["result"] not in GOOD_RESULTS and not is_counted:
+                    self.failures.append(f"{stage}: {test['name']}: {test['result']}, "
+                                         f"exit code {test.get('returncode')}")
 
 
 def run(command, env=None):
@@ -114,6 +129,7 @@ def meson_stage(stage, spec, count):
     cases = count.add_junit(junit, stage) if os.path.exists(junit) else 0
     if cases > 0:
         count.add_skips(os.path.join(os.path.dirname(junit), "testlog.txt"))
+        count.add_deaths(os.path.join(os.path.dirname(junit), "testlog.json"), stage)
     if cases == 0:
         count.failures.append(f"{stage}: no test ran")
     elif code != 0 and len(count.failures) == before:

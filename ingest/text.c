@@ -126,6 +126,9 @@ static enum text_kind series_take(struct text_parser *parser,
     struct part part;
     enum part_kind kind;
     const char *series_end = start;
+    if (text_is_blank(*start)) { /* OpenMetrics only */
+        return fail(parser, start, err, "a metric name at the start of the line");
+    }
     do {
         kind = part_next(&cursor, &part);
         if (kind == PART_NAME && cursor.is_done) {

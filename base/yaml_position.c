@@ -125,10 +125,7 @@ static void skip_head(struct walk *w) {
 }
 
 static size_t node_start(const struct yaml_doc *doc, const struct yaml_node *node) {
-    assert(node->line >= 1);
-    if (node->line > doc->line_count) {
-        return doc->text.len; /* libyaml ends every text with a line break of its own */
-    }
+    assert(node->line >= 1 && node->line <= doc->line_count);
     size_t pos = doc->line_offsets[node->line - 1];
     for (uint32_t i = 1; i < node->column && pos < doc->text.len; i++) {
         uint32_t rune = 0;
@@ -142,7 +139,9 @@ struct diag_at yaml_at_offset(const struct yaml_doc *doc,
                               size_t offset) {
     const struct yaml_node_full *full = yaml_full_const(scalar);
     doc = full->doc;
-    if (scalar->kind != YAML_SCALAR || full->is_expanded) {
+    /* libyaml ends every text with a line break of its own: a value left out may stand behind it. */
+    bool is_behind = scalar->line > doc->line_count;
+    if (scalar->kind != YAML_SCALAR || full->is_expanded || is_behind) {
         return yaml_at(doc, scalar);
     }
     if (offset > scalar->scalar.len) {

@@ -150,7 +150,7 @@ bool str_is_utf8(struct str text) {
                 continue;
             }
         }
-        size_t len = utf8_sequence(p + at, text.len - at);
+        size_t len = p[at] < 0x80 ? 1 : utf8_sequence(p + at, text.len - at);
         if (len == 0) {
             return false;
         }

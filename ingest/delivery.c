@@ -8,8 +8,42 @@
 
 #define SERIES_TEXT_MAX 256 /* of a series named in a message */
 
+/* ---- memory of bodies ---- */
+
+struct buf ingest_body_take(struct ingest *ingest) {
+    struct buf body;
+    buf_init(&body, INGEST_BODY_BYTES_MAX);
+    pthread_mutex_lock(&ingest->bodies_mu);
+    if (ingest->body_count > 0) {
+        body = ingest->bodies[--ingest->body_count];
+    }
+    pthread_mutex_unlock(&ingest->bodies_mu);
+    return body;
+}
+
+void ingest_body_give(struct ingest *ingest, struct buf *body) {
+    buf_reset(body);
+    pthread_mutex_lock(&ingest->bodies_mu);
+    if (ingest->body_count < INGEST_BODIES_KEPT && body->cap > 0 &&
+        body->cap <= INGEST_BODY_KEPT_BYTES) {
+        ingest->bodies[ingest->body_count++] = *body;
+        *body = (struct buf){ .bytes_max = body->bytes_max };
+    }
+    pthread_mutex_unlock(&ingest->bodies_mu);
+    buf_finish(body);
+}
+
+void ingest_bodies_finish(struct ingest *ingest) {
+    while (ingest->body_count > 0) {
+        buf_finish(&ingest->bodies[--ingest->body_count]);
+    }
+    pthread_mutex_destroy(&ingest->bodies_mu);
+}
+
+/* ---- life ---- */
+
 static void delivery_destroy(struct delivery *delivery) {
-    buf_finish(&delivery->bytes);
+    ingest_body_give(delivery->ingest, &delivery->bytes);
     arena_finish(&delivery->arena);
     mem_free(delivery->runs);
     rejections_finish(&delivery->rejections);
@@ -46,7 +80,7 @@ struct delivery *delivery_create(struct ingest *ingest,
     delivery->door = door;
     delivery->done = done;
     delivery->ctx = ctx;
-    buf_init(&delivery->bytes, INGEST_BODY_BYTES_MAX);
+    delivery->bytes = ingest_body_take(ingest);
     arena_init(&delivery->arena, SIZE_MAX);
     rejections_init(&delivery->rejections);
     metric_inc(ingest->counters.requests[door]);

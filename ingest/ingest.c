@@ -29,6 +29,7 @@ bool ingest_create(const struct ingest_options *options, struct ingest **ret, st
     counters_init(&ingest->counters, options->metrics);
     pthread_mutex_init(&ingest->flight_mu, NULL);
     pthread_cond_init(&ingest->flight_cond, NULL);
+    pthread_mutex_init(&ingest->bodies_mu, NULL);
     if (!parts_create(ingest, options, err)) {
         ingest_destroy(ingest);
         return false;
@@ -54,6 +55,7 @@ void ingest_destroy(struct ingest *ingest) {
     ingest_flights_wait(ingest);
     monitor_destroy(ingest->monitor);
     events_destroy(ingest->events);
+    ingest_bodies_finish(ingest);
     pthread_mutex_destroy(&ingest->flight_mu);
     pthread_cond_destroy(&ingest->flight_cond);
     mem_free(ingest);

@@ -55,6 +55,9 @@ void counters_refuse(struct counters *counters, enum door door, enum refusal why
 
 /* ---- the object ---- */
 
+#define INGEST_BODIES_KEPT     2          /* as many as are decoded at a time */
+#define INGEST_BODY_KEPT_BYTES (1u << 20) /* of each at most */
+
 struct ingest {
     /* immutable after create */
     struct tsdb *db;
@@ -72,6 +75,10 @@ struct ingest {
     pthread_cond_t flight_cond;
     size_t flight_count; /* guarded by flight_mu: commits whose callback has not run */
 
+    pthread_mutex_t bodies_mu;
+    struct buf bodies[INGEST_BODIES_KEPT]; /* guarded by bodies_mu: empty, with their memory */
+    size_t body_count;
+
     pthread_t thread;
     bool is_started; /* owned by whoever starts and stops */
 };
@@ -80,6 +87,12 @@ struct ingest {
 void ingest_flight_begin(struct ingest *ingest);
 void ingest_flight_end(struct ingest *ingest);
 void ingest_flights_wait(struct ingest *ingest);
+
+/* Memory for a decompressed body: what a body before it had, so that the kernel need not map and
+ * clear it anew for each. */
+struct buf ingest_body_take(struct ingest *ingest);
+void ingest_body_give(struct ingest *ingest, struct buf *body);
+void ingest_bodies_finish(struct ingest *ingest);
 
 /* ---- rejections of one body ---- */
 

@@ -7,6 +7,8 @@
 #include "ingest/delivery.h"
 #include "ingest/write_decode.h"
 
+#define SERIES_AT_ONCE 64 /* new ones, brought in together */
+
 /* ---- media ---- */
 
 bool ingest_write_is_supported(struct str content_type, struct str encoding, struct err *err) {
@@ -52,6 +54,49 @@ static void describe(struct delivery *delivery, const struct delivery_run *run, 
     struct str bytes = series_bytes(delivery, run->offset, run->len);
     if (write_labels(bytes, &delivery->arena, &labels, &err)) {
         labels_print(labels, out);
+    }
+}
+
+/* Series met for the first time, some at once. Where anything is wrong with one, it stays unknown
+ * and series_resolve() says so. */
+static void resolve_some(struct delivery *delivery,
+                         const struct write_request *request,
+                         const size_t *numbers,
+                         size_t count) {
+    struct labels labels[SERIES_AT_ONCE];
+    struct tsdb_alias aliases[SERIES_AT_ONCE];
+    series_ref_t refs[SERIES_AT_ONCE];
+    size_t kept[SERIES_AT_ONCE];
+    size_t kept_count = 0;
+    arena_reset(&delivery->arena);
+    for (size_t i = 0; i < count; i++) {
+        const struct write_series *series = &request->series[numbers[i]];
+        struct err err = ERR_INIT;
+        struct str bytes = series_bytes(delivery, series->offset, series->len);
+        if (write_labels(bytes, &delivery->arena, &labels[kept_count], &err)) {
+            aliases[kept_count] = request->aliases[numbers[i]];
+            kept[kept_count++] = numbers[i];
+        }
+    }
+    tsdb_series_all(delivery->ingest->db, labels, kept_count, refs);
+    tsdb_alias_put_all(delivery->ingest->db, aliases, refs, kept_count);
+    for (size_t i = 0; i < kept_count; i++) {
+        request->refs[kept[i]] = refs[i];
+    }
+}
+
+static void resolve_new(struct delivery *delivery, const struct write_request *request) {
+    size_t numbers[SERIES_AT_ONCE];
+    size_t count = 0;
+    for (size_t i = 0; i < request->series_count; i++) {
+        const struct write_series *series = &request->series[i];
+        if (request->refs[i] == 0 && series->has_alias && series->sample_count > 0) {
+            numbers[count++] = i;
+        }
+        if (count == SERIES_AT_ONCE || (count > 0 && i + 1 == request->series_count)) {
+            resolve_some(delivery, request, numbers, count);
+            count = 0;
+        }
     }
 }
 
@@ -115,6 +160,7 @@ static void series_append(struct delivery *delivery,
 /* ---- the door ---- */
 
 static void request_append(struct delivery *delivery, const struct write_request *request) {
+    resolve_new(delivery, request);
     for (size_t i = 0; i < request->series_count; i++) {
         series_append(delivery, request, i);
     }

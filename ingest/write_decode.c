@@ -26,6 +26,8 @@ enum {
     METADATA_UNIT = 5,
 };
 
+#define LABELS_USUAL 16 /* of a series: room for more is made when needed */
+
 #define TAG(number, wire) ((uint64_t)(number) << 3 | (uint64_t)(wire))
 
 void write_request_finish(struct write_request *request) {
@@ -420,35 +422,70 @@ bool write_decode(struct str body,
 
 /* ---- what is looked at once per series and family ---- */
 
+/* The message was checked: what is not known is passed over. */
+static void label_read(struct decoder *decoder, struct label *ret) {
+    static const char name[] = "Label";
+    *ret = (struct label){ .name = STR(""), .value = STR("") };
+    while (decoder->pos < decoder->end) {
+        const uint8_t *start = decoder->pos;
+        uint64_t tag;
+        size_t len;
+        if (!varint(decoder, &tag, name)) {
+            return;
+        }
+        if (tag == TAG(LABEL_NAME, PB_BYTES) || tag == TAG(LABEL_VALUE, PB_BYTES)) {
+            if (!length(decoder, &len, name)) {
+                return;
+            }
+            struct str text = str_n((const char *)decoder->pos, len);
+            *(tag == TAG(LABEL_NAME, PB_BYTES) ? &ret->name : &ret->value) = text;
+            decoder->pos += len;
+        } else if (!other_field(decoder, start, tag, 0, name)) {
+            return;
+        }
+    }
+}
+
+static struct labels labels_read(struct str series_bytes, struct arena *arena) {
+    static const char name[] = "TimeSeries";
+    struct decoder decoder = { .pos = (const uint8_t *)series_bytes.ptr };
+    decoder.end = decoder.pos + series_bytes.len;
+    const uint8_t *end = decoder.end;
+    size_t cap = 0;
+    struct labels labels = { .items = NULL };
+    while (decoder.pos < decoder.end && labels.count <= 2 * LABELS_COUNT_MAX) { /* then: too many */
+        const uint8_t *start = decoder.pos;
+        uint64_t tag;
+        size_t len;
+        if (!varint(&decoder, &tag, name)) {
+            break;
+        }
+        if (tag != TAG(SERIES_LABEL, PB_BYTES)) {
+            if (!other_field(&decoder, start, tag, 0, name)) {
+                break;
+            }
+            continue;
+        }
+        if (!length(&decoder, &len, name)) {
+            break;
+        }
+        if (labels.count == cap) {
+            labels.items =
+                arena_vec_grow(arena, labels.items, &cap, cap == 0 ? LABELS_USUAL : cap + 1,
+                               sizeof(labels.items[0]));
+        }
+        decoder.end = decoder.pos + len;
+        label_read(&decoder, &labels.items[labels.count++]);
+        decoder.end = end;
+    }
+    return labels;
+}
+
 bool write_labels(struct str series_bytes,
                   struct arena *arena,
                   struct labels *ret,
                   struct err *err) {
-    struct labels labels = { 0 };
-    size_t cap = 0;
-    struct pb_reader reader = pb_reader_init(series_bytes);
-    struct pb_field field;
-    while (pb_next(&reader, &field)) {
-        if (field.number != SERIES_LABEL) {
-            continue;
-        }
-        struct label label = { .name = STR(""), .value = STR("") };
-        struct pb_reader inner = pb_reader_sub(&reader, field.bytes);
-        struct pb_field part;
-        while (pb_next(&inner, &part)) {
-            if (part.number == LABEL_NAME) {
-                label.name = part.bytes;
-            } else if (part.number == LABEL_VALUE) {
-                label.value = part.bytes;
-            }
-        }
-        if (labels.count > 2 * LABELS_COUNT_MAX) {
-            break; /* over the cap whatever follows */
-        }
-        labels.items =
-            arena_vec_grow(arena, labels.items, &cap, labels.count + 1, sizeof(labels.items[0]));
-        labels.items[labels.count++] = label;
-    }
+    struct labels labels = labels_read(series_bytes, arena);
     if (!labels_normalize(&labels, err)) {
         return false;
     }

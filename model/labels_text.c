@@ -113,14 +113,39 @@ void matcher_print(const struct matcher *matcher, struct buf *out) {
     label_quote(matcher->value, out);
 }
 
+static size_t encoded_bytes(struct str text) {
+    size_t bytes = 1 + text.len;
+    for (size_t len = text.len; len >= 0x80; len >>= 7) {
+        bytes++;
+    }
+    return bytes;
+}
+
+static char *put_str(char *out, struct str text) {
+    size_t len = text.len;
+    for (; len >= 0x80; len >>= 7) {
+        *out++ = (char)(unsigned char)(len | 0x80);
+    }
+    *out++ = (char)len;
+    if (text.len > 0) {
+        memcpy(out, text.ptr, text.len);
+    }
+    return out + text.len;
+}
+
 void labels_encode(struct labels labels, struct buf *out) {
     pb_put_varint(out, labels.count);
+    size_t bytes = 0;
     for (size_t i = 0; i < labels.count; i++) {
-        pb_put_varint(out, labels.items[i].name.len);
-        buf_str(out, labels.items[i].name);
-        pb_put_varint(out, labels.items[i].value.len);
-        buf_str(out, labels.items[i].value);
+        bytes += encoded_bytes(labels.items[i].name) + encoded_bytes(labels.items[i].value);
     }
+    char *start = buf_reserve(out, bytes);
+    char *end = start;
+    for (size_t i = 0; start != NULL && i < labels.count; i++) {
+        end = put_str(end, labels.items[i].name);
+        end = put_str(end, labels.items[i].value);
+    }
+    out->len += (size_t)(end - start);
 }
 
 /* Shortest form only: one set has one encoding, so that encoded keys can be compared. */

@@ -2,8 +2,8 @@
  * The inside of struct tsdb, shared by the files of this folder.
  *
  * Threads: callers · committer (journal writer, appends to the head) · store thread (store
- * writer, frees head memory). Locks, outermost first: maintain → apply → series → shard or alias
- * shards → index_lock → stripe; leaves (nothing is taken while they are held): queue, queriers,
+ * writer, frees head memory). Locks, outermost first: maintain → apply → series → alias shards →
+ * index_lock → stripe; leaves (nothing is taken while they are held): queue, queriers,
  * metadata, creations, health, damage, ready, env gates, the side's stripes (side.h).
  */
 #pragma once
@@ -119,7 +119,8 @@ struct creations {
 
 void creations_init(struct creations *creations);
 void creations_finish(struct creations *creations);
-void creations_note(struct creations *creations, struct labels labels);
+/* `count` series of one metric. */
+void creations_note(struct creations *creations, struct str metric, size_t count);
 
 /* ---- alias.c ---- */
 

@@ -477,6 +477,59 @@ static void series_limit(void **state) {
     assert_int_equal(put_sample(f, a, 1, 1), TSDB_ACCEPTED);
 }
 
+/* Many at once: known ones, new ones, the same twice, more than are brought in together, and what
+ * the head no longer holds. */
+static void series_at_once(void **state) {
+    struct fixture *f = *state;
+
+    enum {
+        MANY = 300
+    };
+    struct labels labels[MANY];
+    series_ref_t refs[MANY];
+    char text[16];
+    for (size_t i = 0; i < MANY; i++) {
+        snprintf(text, sizeof(text), "%zu", i == 200 ? 150 : i);
+        struct str value = arena_str(&f->arena, str_from(text));
+        labels[i] = make_labels(&f->arena, "many", PAIRS("x", value.ptr));
+    }
+    series_ref_t known = make_series(f, "many", PAIRS("x", "7"));
+    tsdb_series_all(f->db, labels, MANY, refs);
+    assert_true(refs[7] == known && refs[200] == refs[150] && refs[150] != 0);
+    for (size_t i = 0; i < MANY; i++) {
+        series_ref_t ref;
+        struct err err = ERR_INIT;
+        assert_true(tsdb_series(f->db, labels[i], &ref, &err));
+        assert_true(ref == refs[i]);
+        assert_true(i == 0 || i == 200 || refs[i] != refs[i - 1]);
+        assert_int_equal(put_sample(f, ref, i == 200 ? 2 : 1, (double)i), TSDB_ACCEPTED);
+    }
+    fixture_reopen(f);
+    tsdb_series_all(f->db, labels, MANY, refs);
+    assert_int_equal(put_sample(f, refs[299], 1, 299), TSDB_DUPLICATE);
+    assert_int_equal(put_sample(f, refs[63], 1, 64), TSDB_CONFLICT);
+}
+
+/* What there is no room for stays unknown, and tsdb_series() says why. */
+static void series_at_once_limit(void **state) {
+    struct fixture *f = *state;
+    fixture_close(f);
+    f->options.series_max = 2;
+    fixture_open(f);
+    series_ref_t a = make_series(f, "l", PAIRS("x", "1"));
+    struct labels labels[] = {
+        make_labels(&f->arena, "l", PAIRS("x", "1")),
+        make_labels(&f->arena, "l", PAIRS("x", "2")),
+        make_labels(&f->arena, "l", PAIRS("x", "3")),
+        { 0 },
+    };
+    series_ref_t refs[4];
+    tsdb_series_all(f->db, labels, 4, refs);
+    assert_true(refs[0] == a && refs[1] == 0 && refs[2] == 0 && refs[3] == 0);
+    tsdb_series_all(f->db, labels, 2, refs);
+    assert_true(refs[0] == a && refs[1] != 0);
+}
+
 static void series_per_metric_limit(void **state) {
     struct fixture *f = *state;
     fixture_close(f);
@@ -653,6 +706,8 @@ int main(void) {
         TEST(samples_with_tables),
         TEST(metadata),
         TEST(series_limit),
+        TEST(series_at_once),
+        TEST(series_at_once_limit),
         TEST(series_per_metric_limit),
         TEST(second_opening),
         TEST(read_only_opening),

@@ -148,36 +148,68 @@ static void rebuild(struct alias_shard *shard, uint32_t slot_count, struct head 
     mem_free(old);
 }
 
-static bool is_there(struct tsdb *db, series_ref_t ref) {
-    pthread_rwlock_rdlock(&db->head.index_lock);
-    bool is_there = head_series(&db->head, ref) != NULL;
-    pthread_rwlock_unlock(&db->head.index_lock);
-    return is_there;
-}
-
-void tsdb_alias_put(struct tsdb *db, struct tsdb_alias alias, series_ref_t ref) {
+/* The shard is locked for writing: a sweep comes before or after; the index, too. */
+static void put_locked(struct tsdb *db, struct tsdb_alias alias, series_ref_t ref) {
     struct alias_shard *shard = shard_of(db, alias);
     struct alias_entry entry = {
         .low = alias.low,
         .high = (uint32_t)alias.high,
         .handle = ref_handle(ref),
     };
-    pthread_rwlock_wrlock(&shard->lock);
-    if (is_there(db, ref)) { /* under the shard's lock: a sweep comes before or after */
-        if (shard->count >= ALIAS_COUNT_MAX(db)) {
-            mem_free(shard->entries);
-            shard->entries = NULL;
-            shard->slot_count = 0;
-            shard->count = 0;
-        }
-        if (shard->slot_count == 0) {
-            rebuild(shard, ALIAS_SLOTS_MIN, NULL);
-        } else if (ALIAS_IS_FULL(shard->count + 1, shard->slot_count)) {
-            rebuild(shard, ALIAS_GROWN(shard->slot_count), NULL);
-        }
-        put_entry(shard, entry);
+    if (head_series(&db->head, ref) == NULL) {
+        return;
     }
+    if (shard->count >= ALIAS_COUNT_MAX(db)) {
+        mem_free(shard->entries);
+        shard->entries = NULL;
+        shard->slot_count = 0;
+        shard->count = 0;
+    }
+    if (shard->slot_count == 0) {
+        rebuild(shard, ALIAS_SLOTS_MIN, NULL);
+    } else if (ALIAS_IS_FULL(shard->count + 1, shard->slot_count)) {
+        rebuild(shard, ALIAS_GROWN(shard->slot_count), NULL);
+    }
+    put_entry(shard, entry);
+}
+
+/* The shard's share of them. */
+static void put_shard(struct tsdb *db,
+                      struct alias_shard *shard,
+                      const struct tsdb_alias *aliases,
+                      const series_ref_t *refs,
+                      size_t count) {
+    pthread_rwlock_wrlock(&shard->lock);
+    pthread_rwlock_rdlock(&db->head.index_lock);
+    for (size_t i = 0; i < count; i++) {
+        if (shard_of(db, aliases[i]) == shard) {
+            prefetch_slot(db, aliases[i]);
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (refs[i] != 0 && shard_of(db, aliases[i]) == shard) {
+            put_locked(db, aliases[i], refs[i]);
+        }
+    }
+    pthread_rwlock_unlock(&db->head.index_lock);
     pthread_rwlock_unlock(&shard->lock);
+}
+
+void tsdb_alias_put_all(struct tsdb *db,
+                        const struct tsdb_alias *aliases,
+                        const series_ref_t *refs,
+                        size_t count) {
+    uint32_t shards = 0; /* a bit for each that gets some */
+    for (size_t i = 0; i < count; i++) {
+        shards |= refs[i] == 0 ? 0 : 1U << (shard_of(db, aliases[i]) - db->aliases);
+    }
+    for (; shards != 0; shards &= shards - 1) {
+        put_shard(db, &db->aliases[__builtin_ctz(shards)], aliases, refs, count);
+    }
+}
+
+void tsdb_alias_put(struct tsdb *db, struct tsdb_alias alias, series_ref_t ref) {
+    tsdb_alias_put_all(db, &alias, &ref, 1);
 }
 
 void alias_sweep(struct tsdb *db) {

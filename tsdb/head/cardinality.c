@@ -206,12 +206,11 @@ void creations_finish(struct creations *creations) {
     pthread_mutex_destroy(&creations->lock);
 }
 
-void creations_note(struct creations *creations, struct labels labels) {
-    struct str metric = labels_get(labels, METRIC_NAME);
+void creations_note(struct creations *creations, struct str metric, size_t count) {
     pthread_mutex_lock(&creations->lock);
-    uintptr_t count = (uintptr_t)map_get(&creations->counts, metric);
-    if (count > 0 || creations->counts.count < CREATIONS_METRICS_MAX) {
-        (void)map_put(&creations->counts, metric, (void *)(count + 1));
+    uintptr_t before = (uintptr_t)map_get(&creations->counts, metric);
+    if (before > 0 || creations->counts.count < CREATIONS_METRICS_MAX) {
+        (void)map_put(&creations->counts, metric, (void *)(before + count));
     }
     pthread_mutex_unlock(&creations->lock);
 }

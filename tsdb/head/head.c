@@ -25,7 +25,6 @@ void head_init(struct head *head, int64_t block_ms, uint64_t series_max) {
     head->handle_end = 1;
     head->id_next = 1;
     for (size_t i = 0; i < HEAD_SHARD_COUNT; i++) {
-        rwlock_init(&head->shards[i].lock);
         head->shards[i].slot_count = SHARD_SLOTS_MIN;
         head->shards[i].slots = mem_calloc(SHARD_SLOTS_MIN, sizeof(uint64_t));
     }
@@ -49,7 +48,6 @@ void head_finish(struct head *head) {
     mem_free(head->pages);
     for (size_t i = 0; i < HEAD_SHARD_COUNT; i++) {
         mem_free(head->shards[i].slots);
-        pthread_rwlock_destroy(&head->shards[i].lock);
     }
     epochs_finish(&head->epochs);
     index_finish(&head->index);
@@ -126,29 +124,44 @@ static series_ref_t find_locked(struct head *head,
     }
 }
 
-static series_ref_t find_series(struct head *head,
-                                struct labels labels,
-                                uint64_t hash,
-                                bool is_use) {
-    struct head_shard *shard = shard_of(head, hash);
-    pthread_rwlock_rdlock(&shard->lock);
-    pthread_rwlock_rdlock(&head->index_lock);
-    series_ref_t ref = find_locked(head, shard, labels, hash);
-    if (ref != 0 && is_use) {
+static series_ref_t use_locked(struct head *head, struct labels labels, uint64_t hash) {
+    series_ref_t ref = find_locked(head, shard_of(head, hash), labels, hash);
+    if (ref != 0) {
         struct series *series = head_at(head, ref_handle(ref));
         atomic_store_explicit(&series->touched, (uint16_t)head->round, memory_order_relaxed);
     }
-    pthread_rwlock_unlock(&head->index_lock);
-    pthread_rwlock_unlock(&shard->lock);
     return ref;
 }
 
 series_ref_t head_find(struct head *head, struct labels labels, uint64_t hash) {
-    return find_series(head, labels, hash, true);
+    pthread_rwlock_rdlock(&head->index_lock);
+    series_ref_t ref = use_locked(head, labels, hash);
+    pthread_rwlock_unlock(&head->index_lock);
+    return ref;
 }
 
 series_ref_t head_find_quiet(struct head *head, struct labels labels, uint64_t hash) {
-    return find_series(head, labels, hash, false);
+    pthread_rwlock_rdlock(&head->index_lock);
+    series_ref_t ref = find_locked(head, shard_of(head, hash), labels, hash);
+    pthread_rwlock_unlock(&head->index_lock);
+    return ref;
+}
+
+static void prefetch_slot(struct head *head, uint64_t hash) {
+    const struct head_shard *shard = shard_of(head, hash);
+    __builtin_prefetch(&shard->slots[first_slot(shard, (uint32_t)(hash >> 32))]);
+}
+
+void head_find_all(struct head *head, struct head_newcomer *newcomers, size_t count) {
+    pthread_rwlock_rdlock(&head->index_lock);
+    for (size_t i = 0; i < count; i++) {
+        newcomers[i].hash = head_hash(head, newcomers[i].labels);
+        prefetch_slot(head, newcomers[i].hash);
+    }
+    for (size_t i = 0; i < count; i++) {
+        newcomers[i].ref = use_locked(head, newcomers[i].labels, newcomers[i].hash);
+    }
+    pthread_rwlock_unlock(&head->index_lock);
 }
 
 /* ---- insert ---- */
@@ -162,15 +175,15 @@ static void put_slot(struct head_shard *shard, uint64_t slot) {
     shard->count++;
 }
 
-/* Fill a table of `slot_count` slots with the entries whose series are still there. */
-static void rebuild_shard(struct head *head, struct head_shard *shard, uint32_t slot_count) {
+/* Move the entries into a table of `slot_count` slots; series that left took theirs along. */
+static void rebuild_shard(struct head_shard *shard, uint32_t slot_count) {
     uint64_t *old = shard->slots;
     uint32_t old_count = shard->slot_count;
     shard->slots = mem_calloc(slot_count, sizeof(uint64_t));
     shard->slot_count = slot_count;
     shard->count = 0;
     for (uint32_t i = 0; i < old_count; i++) {
-        if (old[i] != 0 && head_at(head, (uint32_t)old[i]) != NULL) {
+        if (old[i] != 0) {
             put_slot(shard, old[i]);
         }
     }
@@ -193,10 +206,13 @@ static void raise_id_next(struct head *head, uint64_t id) {
     }
 }
 
-/* The shard and the index are locked for writing. */
-static series_ref_t insert_locked(struct head *head,
-                                  struct head_shard *shard,
-                                  const struct head_newcomer *newcomer) {
+/* The index is locked for writing. */
+static series_ref_t insert_locked(struct head *head, const struct head_newcomer *newcomer) {
+    struct head_shard *shard = shard_of(head, newcomer->hash);
+    series_ref_t found = find_locked(head, shard, newcomer->labels, newcomer->hash);
+    if (found != 0) {
+        return found;
+    }
     uint32_t handle = head->handle_end;
     if (handle == UINT32_MAX) {
         BUG("more than 2^32 series since the start");
@@ -221,7 +237,7 @@ static series_ref_t insert_locked(struct head *head,
     series->id = id;
     head->handle_end = handle + 1;
     if (SHARD_IS_FULL(shard->count + 1, shard->slot_count)) {
-        rebuild_shard(head, shard, SHARD_GROWN(shard->slot_count));
+        rebuild_shard(shard, SHARD_GROWN(shard->slot_count));
     }
     put_slot(shard, (newcomer->hash & ~UINT64_C(0xffffffff)) | handle);
     head->series_count++;
@@ -229,16 +245,20 @@ static series_ref_t insert_locked(struct head *head,
 }
 
 series_ref_t head_insert(struct head *head, const struct head_newcomer *newcomer) {
-    struct head_shard *shard = shard_of(head, newcomer->hash);
-    pthread_rwlock_wrlock(&shard->lock);
     pthread_rwlock_wrlock(&head->index_lock);
-    series_ref_t ref = find_locked(head, shard, newcomer->labels, newcomer->hash);
-    if (ref == 0) {
-        ref = insert_locked(head, shard, newcomer);
+    series_ref_t ref = insert_locked(head, newcomer);
+    pthread_rwlock_unlock(&head->index_lock);
+    return ref;
+}
+
+void head_insert_all(struct head *head, struct head_newcomer *newcomers, size_t count) {
+    pthread_rwlock_wrlock(&head->index_lock);
+    for (size_t i = 0; i < count; i++) {
+        if (newcomers[i].ref == 0) {
+            newcomers[i].ref = insert_locked(head, &newcomers[i]);
+        }
     }
     pthread_rwlock_unlock(&head->index_lock);
-    pthread_rwlock_unlock(&shard->lock);
-    return ref;
 }
 
 /* ---- leave ---- */
@@ -286,7 +306,6 @@ bool head_evict(struct head *head,
     uint64_t hash = hash_of(head, series);
     struct head_shard *shard = shard_of(head, hash);
     struct head_stripe *stripe = head_stripe(head, handle);
-    pthread_rwlock_wrlock(&shard->lock);
     pthread_rwlock_wrlock(&head->index_lock);
     pthread_mutex_lock(&stripe->lock);
     bool leaves = may_leave(ctx, series, handle);
@@ -294,7 +313,7 @@ bool head_evict(struct head *head,
         assert(series->chunks == 0 && series->history == 0);
         remove_slot(shard, (uint32_t)(hash >> 32), handle);
         if (SHARD_IS_SPARSE(shard->count, shard->slot_count)) {
-            rebuild_shard(head, shard, shard->slot_count / 2);
+            rebuild_shard(shard, shard->slot_count / 2);
         }
         index_remove(&head->index, handle, series->labels);
         memset(series, 0, sizeof(*series));
@@ -302,7 +321,6 @@ bool head_evict(struct head *head,
     }
     pthread_mutex_unlock(&stripe->lock);
     pthread_rwlock_unlock(&head->index_lock);
-    pthread_rwlock_unlock(&shard->lock);
     return leaves;
 }
 

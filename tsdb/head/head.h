@@ -19,7 +19,7 @@
  *   3. A chunk is freed only after the store holds it and every open querier sees all of it.
  *   4. Within a series chunks and windows ascend in time.
  *
- * Locks, in this order: apply (db.h) → shard → index_lock → stripe. A series struct stays
+ * Locks, in this order: apply (db.h) → index_lock → stripe. A series struct stays
  * mapped while index_lock is held (shared), or apply.
  */
 #pragma once
@@ -93,8 +93,8 @@ struct chunk {
 /* What a stream can grow to: a chunk is closed when one more sample might not fit. */
 #define CHUNK_STREAM_BYTES_MAX 288
 
+/* Of the table of series; many, so that growing one does not take long. Under index_lock. */
 struct head_shard {
-    pthread_rwlock_t lock;
     uint64_t *slots; /* high half of the hash above the handle; 0 = free */
     uint32_t slot_count;
     uint32_t count;
@@ -126,9 +126,9 @@ struct head {
     uint32_t epoch;     /* the newest, which commits belong to; under apply */
     uint64_t epoch_lsn; /* its first record */
 
-    struct head_shard shards[HEAD_SHARD_COUNT];
     pthread_rwlock_t index_lock;
-    struct index index; /* guarded by index_lock */
+    struct head_shard shards[HEAD_SHARD_COUNT]; /* guarded by index_lock */
+    struct index index;                         /* guarded by index_lock */
     struct head_stripe stripes[HEAD_STRIPE_COUNT];
 };
 
@@ -155,7 +155,8 @@ series_ref_t head_find_quiet(struct head *head, struct labels labels, uint64_t h
 struct head_newcomer {
     struct labels labels;
     uint64_t hash;
-    uint64_t id; /* 0: give it a new one */
+    series_ref_t ref; /* head_find_all(), head_insert_all() */
+    uint64_t id;      /* 0: give it a new one */
     bool is_defined;
     bool is_stored;
     bool has_last;
@@ -164,8 +165,13 @@ struct head_newcomer {
     int64_t t_first_ms; /* oldest sample no window index covers; INT64_MAX = none */
 };
 
+/* head_find() for many: sets hash and ref. */
+void head_find_all(struct head *head, struct head_newcomer *newcomers, size_t count);
+
 /* Insert unless another thread just did; the ref either way. */
 series_ref_t head_insert(struct head *head, const struct head_newcomer *newcomer);
+/* The same for those whose ref is 0. They are few: nobody else gets at the index meanwhile. */
+void head_insert_all(struct head *head, struct head_newcomer *newcomers, size_t count);
 
 /* NULL when the series left the head (or never was). See "Locks" for how long it stays mapped. */
 struct series *head_series(struct head *head, series_ref_t ref);

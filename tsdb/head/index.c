@@ -198,17 +198,11 @@ static uint32_t new_pair_number(struct index *index) {
     return index->pair_count++;
 }
 
-static uint32_t intern_pair(struct index *index, struct label label) {
-    uint32_t name = intern_symbol(index, label.name);
-    uint32_t value = intern_symbol(index, label.value);
-    uint32_t number = find_pair(index, name, value);
-    if (number != 0) {
-        return number;
-    }
+static uint32_t new_pair(struct index *index, uint32_t name, uint32_t value) {
     if (table_is_tight(&index->pair_table)) {
         rebuild_pair_table(index, index->pair_table.slot_count * 2);
     }
-    number = new_pair_number(index);
+    uint32_t number = new_pair_number(index);
     index->pairs[number] = (struct index_pair){ .name = name, .value = value };
     index->symbols[name].refs++;
     index->symbols[value].refs++;
@@ -217,6 +211,22 @@ static uint32_t intern_pair(struct index *index, struct label label) {
     entry->pairs = vec_grow(entry->pairs, &entry->cap, entry->count + 1, sizeof(entry->pairs[0]));
     entry->pairs[entry->count++] = number;
     return number;
+}
+
+/* Series come target by target: most labels, and nearly all names, are those of the series before,
+ * `recent`. Whatever has that number by now is compared. */
+static uint32_t intern_pair(struct index *index, struct label label, uint32_t recent) {
+    uint32_t name = index->pairs[recent].name; /* 0: none, or dropped */
+    if (name != 0 && !str_eq(index_string(index, name), label.name)) {
+        name = 0;
+    }
+    if (name != 0 && str_eq(index_string(index, index->pairs[recent].value), label.value)) {
+        return recent;
+    }
+    name = name == 0 ? intern_symbol(index, label.name) : name;
+    uint32_t value = intern_symbol(index, label.value);
+    uint32_t number = find_pair(index, name, value);
+    return number == 0 ? new_pair(index, name, value) : number;
 }
 
 /* ---- life ---- */
@@ -300,7 +310,8 @@ uint32_t index_add(struct index *index, uint32_t handle, struct labels labels) {
     uint8_t *end = bytes;
     *end++ = (uint8_t)labels.count;
     for (size_t i = 0; i < labels.count; i++) {
-        uint32_t number = intern_pair(index, labels.items[i]);
+        uint32_t number = intern_pair(index, labels.items[i], index->recent[i]);
+        index->recent[i] = number;
         handles_add(&index->pairs[number].handles, handle);
         end = bytes_put_uvarint(end, number);
     }

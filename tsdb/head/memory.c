@@ -16,6 +16,9 @@ static uint64_t posting_bytes(const struct index *index) {
 static void measure_index(struct head *head, struct tsdb_memory *ret) {
     pthread_rwlock_rdlock(&head->index_lock);
     const struct index *index = &head->index;
+    for (size_t i = 0; i < HEAD_SHARD_COUNT; i++) {
+        ret->table_bytes += head->shards[i].slot_count * sizeof(uint64_t);
+    }
     for (uint32_t i = 0; i <= (head->handle_end - 1) >> HEAD_PAGE_SHIFT; i++) {
         ret->series_bytes += head->pages[i] == NULL ? 0 : HEAD_PAGE_SERIES * sizeof(struct series);
     }
@@ -32,12 +35,6 @@ static void measure_index(struct head *head, struct tsdb_memory *ret) {
 void tsdb_memory(struct tsdb *db, struct tsdb_memory *ret) {
     struct head *head = &db->head;
     *ret = (struct tsdb_memory){ 0 };
-    for (size_t i = 0; i < HEAD_SHARD_COUNT; i++) {
-        struct head_shard *shard = &head->shards[i];
-        pthread_rwlock_rdlock(&shard->lock);
-        ret->table_bytes += shard->slot_count * sizeof(shard->slots[0]);
-        pthread_rwlock_unlock(&shard->lock);
-    }
     measure_index(head, ret);
     for (size_t i = 0; i < HEAD_STRIPE_COUNT; i++) {
         struct head_stripe *stripe = &head->stripes[i];

@@ -7,11 +7,10 @@
 #include "tsdb/parts/part.h"
 
 /* What the store knows of a series that is not in the head. */
-static bool load_known(struct tsdb *db, struct head_newcomer *newcomer, struct err *err) {
-    MDB_txn *txn;
-    if (!env_read_begin(&db->store.env, &txn, err)) {
-        return false;
-    }
+static bool load_known(struct tsdb *db,
+                       MDB_txn *txn,
+                       struct head_newcomer *newcomer,
+                       struct err *err) {
     struct sample last;
     bool has_last = false;
     int64_t window;
@@ -30,7 +29,6 @@ static bool load_known(struct tsdb *db, struct head_newcomer *newcomer, struct e
         newcomer->t_last_ms = last.t_ms;
         newcomer->value_last_bits = double_bits(last.value);
     }
-    env_read_end(&db->store.env, txn);
     return ok;
 }
 
@@ -62,6 +60,19 @@ static bool check_limits(struct tsdb *db, struct labels labels, struct err *err)
     return true;
 }
 
+static void note_created(struct tsdb *db, const struct head_newcomer *newcomers, size_t count) {
+    metric_add(db->metrics.series_created, (double)count);
+    for (size_t i = 0; i < count;) {
+        struct str metric = labels_get(newcomers[i].labels, METRIC_NAME);
+        size_t end = i + 1;
+        while (end < count && str_eq(labels_get(newcomers[end].labels, METRIC_NAME), metric)) {
+            end++;
+        }
+        creations_note(&db->creations, metric, end - i);
+        i = end;
+    }
+}
+
 bool db_find_or_load_series(struct tsdb *db,
                             struct labels labels,
                             uint64_t hash,
@@ -72,12 +83,16 @@ bool db_find_or_load_series(struct tsdb *db,
         return false;
     }
     struct head_newcomer newcomer = { .labels = labels, .hash = hash, .t_first_ms = INT64_MAX };
+    MDB_txn *txn;
     pthread_rwlock_rdlock(&db->series_lock);
-    bool ok = load_known(db, &newcomer, err);
+    bool ok = env_read_begin(&db->store.env, &txn, err);
+    if (ok) {
+        ok = load_known(db, txn, &newcomer, err);
+        env_read_end(&db->store.env, txn);
+    }
     if (ok) {
         *ret = head_insert(&db->head, &newcomer);
-        metric_inc(db->metrics.series_created);
-        creations_note(&db->creations, labels);
+        note_created(db, &newcomer, 1);
     }
     pthread_rwlock_unlock(&db->series_lock);
     return ok;
@@ -113,6 +128,75 @@ bool tsdb_series(struct tsdb *db, struct labels labels, series_ref_t *ret, struc
     }
     return *ret != 0 || db_find_or_load_series(db, labels, hash, true, ret, err);
 }
+
+/* ---- many at once ---- */
+
+#define SERIES_AT_ONCE 64 /* for so many the index is held */
+
+/* Whether there is room for all of them; if not, tsdb_series() finds out for each. */
+static bool has_room(struct tsdb *db, size_t count) {
+    return db->series_per_metric_max == 0 && db->head.series_count + count <= db->head.series_max;
+}
+
+/* Bring in those that are not in the head; what fails is left out. */
+static void load_all(struct tsdb *db, struct head_newcomer *newcomers, size_t count) {
+    struct err err = ERR_INIT;
+    MDB_txn *txn;
+    pthread_rwlock_rdlock(&db->series_lock);
+    if (env_read_begin(&db->store.env, &txn, &err)) {
+        size_t loaded = 0;
+        while (loaded < count && load_known(db, txn, &newcomers[loaded], &err)) {
+            loaded++;
+        }
+        env_read_end(&db->store.env, txn);
+        head_insert_all(&db->head, newcomers, loaded);
+        note_created(db, newcomers, loaded);
+    }
+    pthread_rwlock_unlock(&db->series_lock);
+}
+
+/* At most SERIES_AT_ONCE. */
+static void find_or_load(struct tsdb *db,
+                         const struct labels *labels,
+                         size_t count,
+                         series_ref_t *ret) {
+    struct head_newcomer newcomers[SERIES_AT_ONCE];
+    size_t number[SERIES_AT_ONCE]; /* of the newcomer among them */
+    size_t absent = 0;
+    struct err err = ERR_INIT;
+    for (size_t i = 0; i < count; i++) {
+        newcomers[i] = (struct head_newcomer){
+            .labels = labels[i],
+            .t_first_ms = INT64_MAX,
+        };
+    }
+    head_find_all(&db->head, newcomers, count);
+    for (size_t i = 0; i < count; i++) {
+        ret[i] = newcomers[i].ref;
+        if (ret[i] == 0 && check_labels(labels[i], &err)) {
+            newcomers[absent] = newcomers[i];
+            number[absent++] = i;
+        }
+    }
+    if (absent > 0 && has_room(db, absent) && !ready_is_replaying(&db->ready)) {
+        load_all(db, newcomers, absent);
+        for (size_t i = 0; i < absent; i++) {
+            ret[number[i]] = newcomers[i].ref;
+        }
+    }
+}
+
+void tsdb_series_all(struct tsdb *db,
+                     const struct labels *labels,
+                     size_t count,
+                     series_ref_t *ret) {
+    for (size_t i = 0; i < count; i += SERIES_AT_ONCE) {
+        size_t left = count - i;
+        find_or_load(db, labels + i, left < SERIES_AT_ONCE ? left : SERIES_AT_ONCE, ret + i);
+    }
+}
+
+/* ---- coming back ---- */
 
 bool db_revive(struct tsdb *db, series_ref_t ref, series_ref_t *ret, struct err *err) {
     uint64_t id = head_ref_id(&db->head, ref);

@@ -41,12 +41,16 @@
 
 void journal_record_init(struct journal_record *record) {
     *record = (struct journal_record){ 0 };
+    definitions_init(&record->before);
+    buf_init(&record->encoded, RECORD_BYTES_MAX);
     buf_init(&record->definitions, RECORD_BYTES_MAX);
     buf_init(&record->samples, RECORD_BYTES_MAX);
     buf_init(&record->body, 2 * RECORD_BYTES_MAX);
 }
 
 void journal_record_finish(struct journal_record *record) {
+    definitions_finish(&record->before);
+    buf_finish(&record->encoded);
     buf_finish(&record->definitions);
     buf_finish(&record->samples);
     buf_finish(&record->body);
@@ -63,6 +67,7 @@ static void reset_buffer(struct buf *buf) {
 }
 
 void journal_record_reset(struct journal_record *record) {
+    definitions_reset(&record->before);
     reset_buffer(&record->definitions);
     reset_buffer(&record->samples);
     reset_buffer(&record->body);
@@ -73,14 +78,9 @@ void journal_record_reset(struct journal_record *record) {
 }
 
 void journal_add_definition(struct journal_record *record, uint64_t id, struct labels labels) {
-    uint8_t header[UVARINT_BYTES_MAX + 4];
-    uint8_t *end = bytes_put_uvarint(header, id);
-    buf_append(&record->definitions, header, (size_t)(end - header));
-    size_t at = record->definitions.len;
-    buf_le32(&record->definitions, 0);
-    labels_encode(labels, &record->definitions);
-    bytes_put_le32((uint8_t *)record->definitions.ptr + at,
-                   (uint32_t)(record->definitions.len - at - 4));
+    buf_reset(&record->encoded);
+    labels_encode(labels, &record->encoded);
+    definitions_put(&record->before, id, buf_as_str(&record->encoded), &record->definitions);
     record->definition_count++;
 }
 
@@ -372,6 +372,28 @@ static bool parse_definitions(struct reader *reader,
                               uint64_t lsn,
                               const struct journal_visitor *visitor,
                               struct err *err) {
+    struct definitions definitions;
+    definitions_init(&definitions);
+    uint64_t count = reader_uvarint(reader);
+    bool ok = true;
+    for (uint64_t i = 0; i < count && ok && !reader->is_bad; i++) {
+        uint64_t id;
+        struct str labels;
+        if (!definitions_get(&definitions, reader, &id, &labels) || id == 0) {
+            ok = corrupt(err, lsn, "a series definition is malformed");
+        } else {
+            ok = visitor->definition(visitor->ctx, id, labels, err);
+        }
+    }
+    definitions_finish(&definitions);
+    return ok;
+}
+
+/* Version 1: every definition by itself. */
+static bool parse_whole_definitions(struct reader *reader,
+                                    uint64_t lsn,
+                                    const struct journal_visitor *visitor,
+                                    struct err *err) {
     uint64_t count = reader_uvarint(reader);
     for (uint64_t i = 0; i < count && !reader->is_bad; i++) {
         uint64_t id = reader_uvarint(reader);
@@ -408,12 +430,13 @@ bool journal_parse(struct journal_decoder *decoder,
     if (is_start && visitor->epoch != NULL) {
         visitor->epoch(visitor->ctx, lsn);
     }
-    if (!visitor->record(visitor->ctx, lsn, now_ms, err) ||
-        !parse_definitions(&reader, lsn, visitor, err)) {
+    if (!visitor->record(visitor->ctx, lsn, now_ms, err)) {
         return false;
     }
-    bool ok = version == 1 ? parse_whole_samples(&reader, lsn, visitor, err)
-                           : parse_samples(decoder, &reader, lsn, visitor, err);
+    bool ok = version == 1 ? parse_whole_definitions(&reader, lsn, visitor, err) &&
+                                 parse_whole_samples(&reader, lsn, visitor, err)
+                           : parse_definitions(&reader, lsn, visitor, err) &&
+                                 parse_samples(decoder, &reader, lsn, visitor, err);
     if (ok && (reader.is_bad || reader_left(&reader) != 0)) {
         ok = corrupt(err, lsn, "its length does not fit its content");
     }

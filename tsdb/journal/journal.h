@@ -12,11 +12,14 @@
 #include "tsdb/codec/token.h"
 #include "tsdb/env/env.h"
 #include "tsdb/head/u64map.h"
+#include "tsdb/journal/definitions.h"
 
 #define JOURNAL_VERSION 2 /* of records written */
 
 /* A record under construction. */
 struct journal_record {
+    struct definitions before; /* … the next one */
+    struct buf encoded;        /* labels of the one being added */
     struct buf definitions;
     struct buf samples;
     uint64_t definition_count;

@@ -63,7 +63,7 @@ struct index {
     struct index_table pair_table;
     struct index_name *names;
     size_t name_cap;
-    uint32_t name_count; /* highest number + 1 */
+    uint32_t name_count;               /* highest number + 1 */
     uint32_t recent[LABELS_COUNT_MAX]; /* pairs of the series added last, by position; 0 = none */
     uint32_t generation; /* counts drops: numbers kept from before it changed may be gone */
     struct index_retired *retired;

@@ -17,7 +17,7 @@
 #include "tsdb/journal/damage.h"
 #include "tsdb/journal/journal.h"
 #include "tsdb/journal/ready.h"
-#include "tsdb/parts/store.h"
+#include "tsdb/parts/catalog.h"
 
 #define FORMAT_VERSION      3
 #define FORMAT_KEY          STR("format") /* in table meta: version, directory id */

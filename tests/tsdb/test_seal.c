@@ -202,7 +202,7 @@ static void retention(void **state) {
     MDB_txn *txn;
     MDB_stat stat;
     assert_true(env_read_begin(&f->db->store.env, &txn, &err));
-    for (int table = STORE_SERIES; table < STORE_TABLE_COUNT; table++) {
+    for (int table = STORE_OLD_SERIES; table < STORE_TABLE_COUNT; table++) {
         assert_int_equal(mdb_stat(txn, f->db->store.dbis[table], &stat), 0);
         assert_int_equal(stat.ms_entries, 0);
     }

@@ -70,39 +70,6 @@ static void state_row(void **state) {
     assert_int_equal(err.code, ERR_INVALID);
 }
 
-static void series_rows(void **state) {
-    struct world *w = *state;
-    struct err err = ERR_INIT;
-    struct labels a = make_labels(&w->arena, "a", PAIRS("x", "1"));
-    struct labels b = make_labels(&w->arena, "a", PAIRS("x", "2"));
-    uint64_t id;
-    assert_true(store_find_series(&w->store, w->txn, a, &id, &err));
-    assert_int_equal(id, 0);
-    assert_int_equal(store_put_series(&w->store, w->txn, 10, a), 0);
-    assert_int_equal(store_put_series(&w->store, w->txn, 11, b), 0);
-    assert_true(store_find_series(&w->store, w->txn, a, &id, &err));
-    assert_int_equal(id, 10);
-    assert_true(store_find_series(&w->store, w->txn, b, &id, &err));
-    assert_int_equal(id, 11);
-    int64_t window;
-    bool found;
-    assert_true(store_get_last(&w->store, w->txn, 10, &window, &found, &err));
-    assert_true(found && window == STORE_LAST_NONE);
-    assert_int_equal(store_put_last(&w->store, w->txn, 10, -5), 0);
-    assert_int_equal(store_put_series(&w->store, w->txn, 10, a), 0); /* keeps it */
-    assert_true(store_get_last(&w->store, w->txn, 10, &window, &found, &err));
-    assert_true(found && window == -5);
-    struct str body;
-    assert_true(store_get_series(&w->store, w->txn, 10, &body, &found, &err));
-    assert_true(found);
-    body = arena_str(&w->arena, body);
-    assert_int_equal(store_del_series(&w->store, w->txn, 10, body), 0);
-    assert_true(store_find_series(&w->store, w->txn, a, &id, &err));
-    assert_int_equal(id, 0);
-    assert_true(store_get_last(&w->store, w->txn, 10, &window, &found, &err));
-    assert_false(found);
-}
-
 static void window_rows(void **state) {
     struct world *w = *state;
     struct err err = ERR_INIT;
@@ -195,30 +162,31 @@ static void checksums(void **state) {
     struct err err = ERR_INIT;
     struct str body;
     bool found;
-    assert_int_equal(store_put(&w->store, w->txn, STORE_SERIES, STR("key"), STR("content")), 0);
-    assert_true(store_get(&w->store, w->txn, STORE_SERIES, STR("key"), &body, &found, &err));
+    assert_int_equal(store_put(&w->store, w->txn, STORE_DIRECTORY, STR("key"), STR("content")), 0);
+    assert_true(store_get(&w->store, w->txn, STORE_DIRECTORY, STR("key"), &body, &found, &err));
     assert_true(found && str_eq_c(body, "content"));
     MDB_val key = { .mv_size = 3, .mv_data = (char[]){ 'k', 'e', 'y' } };
     MDB_val value;
-    assert_int_equal(mdb_get(w->txn, w->store.dbis[STORE_SERIES], &key, &value), 0);
+    assert_int_equal(mdb_get(w->txn, w->store.dbis[STORE_DIRECTORY], &key, &value), 0);
     uint8_t copy[11];
     assert_int_equal(value.mv_size, sizeof(copy));
     for (size_t bit = 0; bit < 8 * sizeof(copy); bit++) {
-        assert_int_equal(mdb_get(w->txn, w->store.dbis[STORE_SERIES], &key, &value), 0);
+        assert_int_equal(mdb_get(w->txn, w->store.dbis[STORE_DIRECTORY], &key, &value), 0);
         memcpy(copy, value.mv_data, sizeof(copy));
         copy[bit / 8] ^= (uint8_t)(1 << bit % 8);
         MDB_val bad = { .mv_size = sizeof(copy), .mv_data = copy };
-        assert_int_equal(mdb_put(w->txn, w->store.dbis[STORE_SERIES], &key, &bad, 0), 0);
-        assert_false(store_get(&w->store, w->txn, STORE_SERIES, STR("key"), &body, &found, &err));
+        assert_int_equal(mdb_put(w->txn, w->store.dbis[STORE_DIRECTORY], &key, &bad, 0), 0);
+        assert_false(
+            store_get(&w->store, w->txn, STORE_DIRECTORY, STR("key"), &body, &found, &err));
         assert_int_equal(err.code, ERR_CORRUPT);
         copy[bit / 8] ^= (uint8_t)(1 << bit % 8);
-        assert_int_equal(mdb_put(w->txn, w->store.dbis[STORE_SERIES], &key, &bad, 0), 0);
+        assert_int_equal(mdb_put(w->txn, w->store.dbis[STORE_DIRECTORY], &key, &bad, 0), 0);
     }
     /* The row of another key or table is not this one's. */
     MDB_val other = { .mv_size = 3, .mv_data = (char[]){ 'k', 'e', 'z' } };
     MDB_val same = { .mv_size = sizeof(copy), .mv_data = copy };
-    assert_int_equal(mdb_put(w->txn, w->store.dbis[STORE_SERIES], &other, &same, 0), 0);
-    assert_false(store_get(&w->store, w->txn, STORE_SERIES, STR("kez"), &body, &found, &err));
+    assert_int_equal(mdb_put(w->txn, w->store.dbis[STORE_DIRECTORY], &other, &same, 0), 0);
+    assert_false(store_get(&w->store, w->txn, STORE_DIRECTORY, STR("kez"), &body, &found, &err));
     assert_int_equal(mdb_put(w->txn, w->store.dbis[STORE_ROWS], &key, &same, 0), 0);
     assert_false(store_get(&w->store, w->txn, STORE_ROWS, STR("key"), &body, &found, &err));
 }
@@ -282,8 +250,7 @@ static void segments(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(state_row),  TEST(series_rows), TEST(window_rows),
-        TEST(chunk_rows), TEST(checksums),   TEST(segments),
+        TEST(state_row), TEST(window_rows), TEST(chunk_rows), TEST(checksums), TEST(segments),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

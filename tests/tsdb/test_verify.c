@@ -161,11 +161,11 @@ static void delete_first(struct store *store, MDB_txn *txn, enum store_table tab
 }
 
 static void flip_series(struct store *store, MDB_txn *txn) {
-    flip_first(store, txn, STORE_SERIES);
+    flip_first(store, txn, STORE_LABELS);
 }
 
 static void flip_last(struct store *store, MDB_txn *txn) {
-    flip_first(store, txn, STORE_LAST);
+    flip_first(store, txn, STORE_LASTS);
 }
 
 static void flip_window(struct store *store, MDB_txn *txn) {
@@ -185,7 +185,7 @@ static void flip_posting(struct store *store, MDB_txn *txn) {
 }
 
 static void lose_hash(struct store *store, MDB_txn *txn) {
-    delete_first(store, txn, STORE_HASH);
+    delete_first(store, txn, STORE_IDS);
 }
 
 static void lose_segment(struct store *store, MDB_txn *txn) {
@@ -235,13 +235,13 @@ static void damage_is_named(void **state) {
         const char *want;
         bool is_merged;
     } cases[] = {
-        { flip_series, "store: table series: key", false },
-        { flip_last, "store: table last: key", false },
+        { flip_series, "store: table labels: key", false },
+        { flip_last, "store: table lasts: key", false },
         { flip_window, "store: table windows: ", false },
         { flip_row, "store: table rows: key", false },
         { flip_segment, "segment 1: the checksum is wrong", false },
         { flip_posting, "store: table postings: key", false },
-        { lose_hash, "table hash does not have it", false },
+        { lose_hash, "table ids does not have it", false },
         { lose_segment, "segment 1: it is missing", false },
         { lose_row, "its rows have", false },
         { lose_posting, "the index does not list the series that are there", false },

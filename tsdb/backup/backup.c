@@ -77,8 +77,7 @@ static bool count_store(struct backup *backup, struct err *err) {
         return false;
     }
     info->applied_lsn = state.applied_lsn;
-    return count_windows(backup, err) &&
-           count_entries(&store->env, txn, store->dbis[STORE_SERIES], &info->series_count, err) &&
+    return count_windows(backup, err) && catalog_count(store, txn, &info->series_count, err) &&
            count_entries(&store->env, txn, store->dbis[STORE_SEGMENTS], &info->segment_count, err);
 }
 

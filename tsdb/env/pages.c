@@ -58,6 +58,7 @@ static const struct {
     { "log", 12 },    { "series", 8 },     { "hash", 16 },    { "last", 8 },
     { "windows", 8 }, { "rows", 16 },      { "pending", 16 }, { "segments", 16 },
     { "parts", 8 },   { "directory", 16 }, { "rollups", 20 }, { "rollup_marks", 12 },
+    { "labels", 8 },  { "ids", 4 },        { "lasts", 8 },
 };
 
 struct meta {

@@ -15,11 +15,11 @@ static bool load_known(struct tsdb *db,
     bool has_last = false;
     int64_t window;
     bool found = false;
-    bool ok = store_find_series(&db->store, txn, newcomer->labels, &newcomer->id, err);
+    bool ok = catalog_find(&db->store, txn, newcomer->labels, &newcomer->id, err);
     if (ok && newcomer->id != 0) {
         newcomer->is_defined = true;
         newcomer->is_stored = true;
-        ok = store_get_last(&db->store, txn, newcomer->id, &window, &found, err);
+        ok = catalog_get_last(&db->store, txn, newcomer->id, &window, &found, err);
         if (ok && found && window != STORE_LAST_NONE) {
             ok = part_find_last(&db->store, txn, window, newcomer->id, &last, &has_last, err);
         }
@@ -204,17 +204,13 @@ bool db_revive(struct tsdb *db, series_ref_t ref, series_ref_t *ret, struct err 
     if (!env_read_begin(&db->store.env, &txn, err)) {
         return false;
     }
-    struct str body;
     bool found;
     struct arena arena;
     arena_init(&arena, SIZE_MAX);
     struct labels labels;
-    bool ok = store_get_series(&db->store, txn, id, &body, &found, err);
-    if (ok) {
-        ok = found && labels_decode(arena_str(&arena, body), &arena, &labels);
-        if (!ok) {
-            err_set(err, ERR_CORRUPT, "store: series %" PRIu64 " is not in the table", id);
-        }
+    bool ok = catalog_get(&db->store, txn, id, &arena, &labels, &found, err);
+    if (ok && !found) {
+        ok = err_set(err, ERR_CORRUPT, "store: series %" PRIu64 " is not in the table", id);
     }
     env_read_end(&db->store.env, txn);
     if (ok) {

@@ -31,7 +31,8 @@
 struct recovery {
     struct tsdb *db;
     MDB_txn *store_txn;
-    struct u64map refs; /* id → ref, or REF_GONE */
+    struct catalog_reader catalog; /* of store_txn */
+    struct u64map refs;            /* id → ref, or REF_GONE */
     struct replay *replay;
     struct arena arena; /* labels of one series */
     struct store_row row;
@@ -50,7 +51,7 @@ static bool find_last(struct recovery *recovery, struct head_newcomer *newcomer,
     struct store *store = &recovery->db->store;
     int64_t window;
     bool found;
-    if (!store_get_last(store, recovery->store_txn, newcomer->id, &window, &found, err)) {
+    if (!catalog_get_last(store, recovery->store_txn, newcomer->id, &window, &found, err)) {
         return false;
     }
     if (!found || window == STORE_LAST_NONE) {
@@ -68,15 +69,15 @@ static bool find_last(struct recovery *recovery, struct head_newcomer *newcomer,
     return true;
 }
 
-/* The row of table series; a damaged one is as good as none. */
+/* As the catalog has it; a damaged row is as good as none. */
 static bool get_series(struct recovery *recovery,
                        uint64_t id,
-                       struct str *ret,
+                       struct labels *ret,
                        bool *ret_found,
                        struct err *err) {
     struct tsdb *db = recovery->db;
     struct err what = ERR_INIT;
-    if (store_get_series(&db->store, recovery->store_txn, id, ret, ret_found, &what)) {
+    if (catalog_read(&recovery->catalog, id, ret, ret_found, &what)) {
         return true;
     }
     if (what.code != ERR_CORRUPT) {
@@ -96,7 +97,7 @@ static bool enter_series(struct recovery *recovery,
                          series_ref_t *ret,
                          struct err *err) {
     struct tsdb *db = recovery->db;
-    struct str stored;
+    struct labels stored;
     bool is_stored;
     if (!get_series(recovery, id, &stored, &is_stored, err)) {
         return false;
@@ -108,8 +109,12 @@ static bool enter_series(struct recovery *recovery,
         .is_stored = is_stored,
         .t_first_ms = INT64_MAX,
     };
-    if (!labels_decode(is_stored ? stored : labels_bytes, &recovery->arena, &newcomer.labels) ||
-        newcomer.labels.count == 0 || newcomer.labels.count > LABELS_COUNT_MAX) {
+    if (is_stored) {
+        newcomer.labels = stored;
+    } else if (!labels_decode(labels_bytes, &recovery->arena, &newcomer.labels)) {
+        newcomer.labels.count = 0;
+    }
+    if (newcomer.labels.count == 0 || newcomer.labels.count > LABELS_COUNT_MAX) {
         return err_set(err, ERR_CORRUPT, "the labels of series %" PRIu64 " are not there", id);
     }
     struct err what = ERR_INIT;
@@ -263,7 +268,7 @@ static bool find_replayed(struct recovery *recovery,
                           struct sample sample,
                           series_ref_t *ret_ref,
                           struct err *err) {
-    struct str labels;
+    struct labels labels;
     bool is_stored;
     *ret_ref = 0;
     if (sample.t_ms < recovery->t_min_ms) {
@@ -464,7 +469,9 @@ bool recover(struct tsdb *db, struct err *err) {
     }
     bool ok = env_read_begin(&db->store.env, &recovery.store_txn, err);
     if (ok) {
+        catalog_reader_init(&recovery.catalog, &db->store, recovery.store_txn);
         ok = run(&recovery, journal_txn, err);
+        catalog_reader_finish(&recovery.catalog);
         env_read_end(&db->store.env, recovery.store_txn);
     }
     env_read_end(&db->journal, journal_txn);
@@ -555,16 +562,40 @@ static bool check_state(struct tsdb *db, int64_t *block_ms, struct err *err) {
     return store_write(db, put_first_state, &state, "writing the first state", err);
 }
 
+struct conversion {
+    uint64_t next;
+    bool has_more;
+};
+
+static int convert_slice(void *ctx, struct store *store, MDB_txn *txn) {
+    struct conversion *conversion = ctx;
+    uint64_t next = conversion->next; /* a slice may have to be written again */
+    int rc = catalog_convert(store, txn, &next, &conversion->has_more);
+    conversion->next = rc == 0 ? next : conversion->next;
+    return rc;
+}
+
 bool recover_formats(struct tsdb *db, int64_t *block_ms, struct err *err) {
     struct format_row format = { 0 };
     if (!read_format(db, &format, err) || !check_state(db, block_ms, err)) {
         return false;
     }
-    if (db->is_read_only || format.version == FORMAT_VERSION) {
+    if (db->is_read_only) {
         return true;
     }
     if (format.version == 0) {
         random_bytes(format.directory_id, FORMAT_ID_BYTES);
     }
-    return write_format(db, &format, err);
+    if (format.version != FORMAT_VERSION && !write_format(db, &format, err)) {
+        return false;
+    }
+    struct conversion conversion = {
+        .has_more = env_db_bytes(&db->store.env, db->store.dbis[STORE_OLD_SERIES]) > 0
+    };
+    while (conversion.has_more) {
+        if (!store_write(db, convert_slice, &conversion, "converting the table of series", err)) {
+            return false;
+        }
+    }
+    return true;
 }

@@ -92,20 +92,19 @@ static int compare_series(const void *a, const void *b) {
     return (x->id > y->id) - (x->id < y->id);
 }
 
-static bool add_series(struct merge *merge, MDB_txn *txn, uint64_t id, struct err *err) {
-    struct str body;
+static bool add_series(struct merge *merge,
+                       struct catalog_reader *catalog,
+                       uint64_t id,
+                       struct err *err) {
     bool found;
-    struct merge_series series = { .id = id };
-    if (!store_get_series(&merge->db->store, txn, id, &body, &found, err)) {
+    struct labels labels;
+    if (!catalog_read(catalog, id, &labels, &found, err)) {
         return false;
     }
     if (!found) {
         return true; /* retention took it: nobody can ask for it any more */
     }
-    if (!labels_decode(arena_str(&merge->arena, body), &merge->arena, &series.labels)) {
-        return err_set(err, ERR_CORRUPT, "store: the labels of series %llu",
-                       (unsigned long long)id);
-    }
+    struct merge_series series = { .id = id, .labels = labels_dup(labels, &merge->arena) };
     if (!str_parse_f64(labels_get(series.labels, STR("le")), &series.upper_bound)) {
         series.upper_bound = (double)NAN;
     }
@@ -158,15 +157,17 @@ static bool load_group(struct merge *merge, MDB_txn *txn, struct err *err) {
     }
     size_t left = merge->metric_ids.count - merge->metric_next;
     size_t count = left < MERGE_GROUP_SERIES ? left : MERGE_GROUP_SERIES;
-    for (size_t i = 0; i < count; i++) {
-        if (!add_series(merge, txn, merge->metric_ids.ids[merge->metric_next++], err)) {
-            return false;
-        }
+    struct catalog_reader catalog;
+    catalog_reader_init(&catalog, &merge->db->store, txn);
+    bool ok = true;
+    for (size_t i = 0; ok && i < count; i++) {
+        ok = add_series(merge, &catalog, merge->metric_ids.ids[merge->metric_next++], err);
     }
-    if (merge->series_count > 1) {
+    catalog_reader_finish(&catalog);
+    if (ok && merge->series_count > 1) {
         qsort(merge->series, merge->series_count, sizeof(merge->series[0]), compare_series);
     }
-    return true;
+    return ok;
 }
 
 /* ---- samples ---- */

@@ -13,8 +13,8 @@
 #pragma once
 
 #include "tsdb/journal/damage.h"
+#include "tsdb/parts/catalog.h"
 #include "tsdb/parts/run.h"
-#include "tsdb/parts/store.h"
 
 enum part_state {
     PART_BUILDING,

@@ -57,6 +57,13 @@ struct slice {
     struct p3_encoder encoder;
     struct store_state state;
     struct store_row row;
+    struct catalog_series *newcomers; /* of this transaction, for the catalog */
+    size_t newcomer_count;
+    size_t newcomer_cap;
+    struct catalog_last *lasts;
+    size_t last_count;
+    size_t last_cap;
+    struct arena arena; /* labels of newcomers */
     struct buf segment;
     uint64_t segment_bytes;
 };
@@ -263,12 +270,9 @@ static int pack_segments(struct slice *slice,
     return rc == 0 ? flush_segment(slice, store, txn, window) : rc;
 }
 
-static int put_series_row(struct slice *slice,
-                          struct store *store,
-                          MDB_txn *txn,
-                          const struct job *job) {
+static void note_newcomer(struct slice *slice, const struct job *job) {
     if (job->series->is_stored) {
-        return 0;
+        return;
     }
     struct head *head = &slice->db->head;
     struct label items[LABELS_COUNT_MAX];
@@ -276,9 +280,19 @@ static int put_series_row(struct slice *slice,
     pthread_rwlock_rdlock(&head->index_lock);
     struct labels labels = { .items = items };
     labels.count = index_labels(&head->index, job->series->labels, items);
-    int rc = store_put_series(store, txn, job->id, labels);
+    slice->newcomers = vec_grow(slice->newcomers, &slice->newcomer_cap, slice->newcomer_count + 1,
+                                sizeof(slice->newcomers[0]));
+    slice->newcomers[slice->newcomer_count++] = (struct catalog_series){
+        .id = job->id,
+        .labels = labels_dup(labels, &slice->arena),
+    };
     pthread_rwlock_unlock(&head->index_lock);
-    return rc;
+}
+
+static void note_last(struct slice *slice, const struct job *job) {
+    slice->lasts =
+        vec_grow(slice->lasts, &slice->last_cap, slice->last_count + 1, sizeof(slice->lasts[0]));
+    slice->lasts[slice->last_count++] = (struct catalog_last){ job->id, job->window };
 }
 
 /* The row as it is; a damaged one is made again, or sealing would never get past it. */
@@ -353,18 +367,16 @@ static int put_row(struct slice *slice,
             slice->row.value_last_bits = chunk->value_last_bits;
         }
     }
-    int rc = put_series_row(slice, store, txn, job);
-    if (rc == 0) {
-        rc = store_put_row(store, txn, job->window, job->id, &slice->row);
-    }
+    note_newcomer(slice, job);
+    int rc = store_put_row(store, txn, job->window, job->id, &slice->row);
     if (rc == 0 && !found) {
         uint8_t key[STORE_KEY_ROW_BYTES];
         store_key_row(key, job->window, job->id);
         stats->series_count++;
         rc = store_put_empty(store, txn, STORE_PENDING, str_n((const char *)key, sizeof(key)));
     }
-    if (rc == 0 && !had_last && slice->row.has_last) {
-        rc = store_put_last(store, txn, job->id, job->window);
+    if (!had_last && slice->row.has_last) {
+        note_last(slice, job);
     }
     return rc;
 }
@@ -409,6 +421,9 @@ static int put_slice(void *ctx, struct store *store, MDB_txn *txn) {
     bool found;
     slice->segment_bytes = 0;
     buf_reset(&slice->segment);
+    slice->newcomer_count = 0;
+    slice->last_count = 0;
+    arena_reset(&slice->arena);
     if (!store_get_state(store, txn, &slice->state, &found, &err)) {
         return store_rc_of(&err);
     }
@@ -422,6 +437,8 @@ static int put_slice(void *ctx, struct store *store, MDB_txn *txn) {
         rc = put_window(slice, store, txn, first, end);
         first = end;
     }
+    rc = rc == 0 ? catalog_put(store, txn, slice->newcomers, slice->newcomer_count) : rc;
+    rc = rc == 0 ? catalog_put_lasts(store, txn, slice->lasts, slice->last_count) : rc;
     return rc == 0 ? store_put_state(store, txn, &slice->state) : rc;
 }
 
@@ -624,6 +641,7 @@ bool seal_chunks(struct tsdb *db, const struct seal_limits *limits, struct err *
     buf_init(&slice.sealed, SIZE_MAX);
     p3_encoder_init(&slice.encoder);
     buf_init(&slice.segment, SEGMENT_BYTES_MAX);
+    arena_init(&slice.arena, SIZE_MAX);
     slice.lsn_safe = db_lsn_safe(db);
     slice.epoch_cut = limits->lsn_cut == 0 ? 0 : epochs_of(&db->head.epochs, limits->lsn_cut);
     bool ok = true;
@@ -638,6 +656,9 @@ bool seal_chunks(struct tsdb *db, const struct seal_limits *limits, struct err *
     p3_encoder_finish(&slice.encoder);
     buf_finish(&slice.segment);
     store_row_finish(&slice.row);
+    arena_finish(&slice.arena);
+    mem_free(slice.newcomers);
+    mem_free(slice.lasts);
     mem_free(slice.jobs);
     return ok && trim_journal(db, err);
 }

@@ -18,9 +18,9 @@
 
 const char *const store_table_names[] = {
     [STORE_META] = "meta",
-    [STORE_SERIES] = "series",
-    [STORE_HASH] = "hash",
-    [STORE_LAST] = "last",
+    [STORE_OLD_SERIES] = "series",
+    [STORE_OLD_HASH] = "hash",
+    [STORE_OLD_LAST] = "last",
     [STORE_WINDOWS] = "windows",
     [STORE_ROWS] = "rows",
     [STORE_PENDING] = "pending",
@@ -30,6 +30,9 @@ const char *const store_table_names[] = {
     [STORE_ROLLUP_MARKS] = "rollup_marks",
     [STORE_PARTS] = "parts",
     [STORE_DIRECTORY] = "directory",
+    [STORE_LABELS] = "labels",
+    [STORE_IDS] = "ids",
+    [STORE_LASTS] = "lasts",
 };
 static_assert(ARRAY_LEN(store_table_names) == STORE_TABLE_COUNT, "one database per table");
 
@@ -141,20 +144,29 @@ bool store_get(struct store *store,
     return store_check(table, mdb_key, row, ret_body, err);
 }
 
-int store_put(struct store *store,
-              MDB_txn *txn,
-              enum store_table table,
-              struct str key,
-              struct str body) {
+int store_put_flags(struct store *store,
+                    MDB_txn *txn,
+                    enum store_table table,
+                    struct str key,
+                    struct str body,
+                    unsigned flags) {
     MDB_val mdb_key = val_of(key);
     MDB_val row = { .mv_size = CRC_BYTES + body.len };
-    int rc = mdb_put(txn, store->dbis[table], &mdb_key, &row, MDB_RESERVE);
+    int rc = mdb_put(txn, store->dbis[table], &mdb_key, &row, MDB_RESERVE | flags);
     if (rc == 0) {
         uint8_t *bytes = row.mv_data;
         bytes_put_le32(bytes, row_crc(table, key, body.ptr, body.len));
         memcpy(bytes + CRC_BYTES, body.ptr, body.len);
     }
     return rc;
+}
+
+int store_put(struct store *store,
+              MDB_txn *txn,
+              enum store_table table,
+              struct str key,
+              struct str body) {
+    return store_put_flags(store, txn, table, key, body, 0);
 }
 
 int store_put_empty(struct store *store, MDB_txn *txn, enum store_table table, struct str key) {
@@ -210,153 +222,6 @@ int store_put_state(struct store *store, MDB_txn *txn, const struct store_state 
     bytes_put_le64(body + 17, state->applied_lsn);
     bytes_put_le64(body + 25, state->segment_next);
     return store_put(store, txn, STORE_META, STATE_KEY, key_str(body, sizeof(body)));
-}
-
-/* ---- series ---- */
-
-bool store_get_series(struct store *store,
-                      MDB_txn *txn,
-                      uint64_t id,
-                      struct str *ret_labels,
-                      bool *ret_found,
-                      struct err *err) {
-    uint8_t key[STORE_KEY_ID_BYTES];
-    store_key_id(key, id);
-    return store_get(store, txn, STORE_SERIES, key_str(key, sizeof(key)), ret_labels, ret_found,
-                     err);
-}
-
-static void hash_key(uint8_t key[16], uint64_t hash, uint64_t id) {
-    bytes_put_be64(key, hash);
-    bytes_put_be64(key + 8, id);
-}
-
-int store_put_series(struct store *store, MDB_txn *txn, uint64_t id, struct labels labels) {
-    struct buf body;
-    buf_init(&body, ROW_BYTES_MAX);
-    labels_encode(labels, &body);
-    uint8_t key[16];
-    store_key_id(key, id);
-    int rc = store_put(store, txn, STORE_SERIES, key_str(key, 8), buf_as_str(&body));
-    buf_finish(&body);
-    if (rc != 0) {
-        return rc;
-    }
-    MDB_val last_key = { .mv_size = 8, .mv_data = key };
-    MDB_val last;
-    rc = mdb_get(txn, store->dbis[STORE_LAST], &last_key, &last);
-    if (rc == MDB_NOTFOUND) {
-        rc = store_put_last(store, txn, id, STORE_LAST_NONE);
-    }
-    if (rc != 0) {
-        return rc;
-    }
-    hash_key(key, labels_hash(labels), id);
-    return store_put_empty(store, txn, STORE_HASH, key_str(key, 16));
-}
-
-int store_del_series(struct store *store, MDB_txn *txn, uint64_t id, struct str labels_bytes) {
-    struct arena arena;
-    arena_init(&arena, SIZE_MAX);
-    struct labels labels;
-    uint8_t key[16];
-    int rc = 0;
-    if (labels_decode(labels_bytes, &arena, &labels)) {
-        hash_key(key, labels_hash(labels), id);
-        rc = store_del(store, txn, STORE_HASH, key_str(key, 16));
-    }
-    arena_finish(&arena);
-    store_key_id(key, id);
-    if (rc == 0) {
-        rc = store_del(store, txn, STORE_SERIES, key_str(key, 8));
-    }
-    return rc == 0 ? store_del(store, txn, STORE_LAST, key_str(key, 8)) : rc;
-}
-
-/* Does the series row of `id` hold exactly these labels? */
-static bool series_is(struct store *store,
-                      MDB_txn *txn,
-                      uint64_t id,
-                      struct labels labels,
-                      bool *ret_is,
-                      struct err *err) {
-    struct str body;
-    bool found;
-    if (!store_get_series(store, txn, id, &body, &found, err)) {
-        return false;
-    }
-    struct arena arena;
-    arena_init(&arena, SIZE_MAX);
-    struct labels stored;
-    *ret_is = found && labels_decode(body, &arena, &stored) && labels_equal(stored, labels);
-    arena_finish(&arena);
-    return true;
-}
-
-bool store_find_series(struct store *store,
-                       MDB_txn *txn,
-                       struct labels labels,
-                       uint64_t *ret_id,
-                       struct err *err) {
-    *ret_id = 0;
-    MDB_cursor *cursor;
-    int rc = mdb_cursor_open(txn, store->dbis[STORE_HASH], &cursor);
-    if (rc != 0) {
-        return env_fail(&store->env, err, rc, "reading table hash");
-    }
-    uint64_t hash = labels_hash(labels);
-    uint8_t start[16];
-    hash_key(start, hash, 0);
-    MDB_val key = { .mv_size = sizeof(start), .mv_data = start };
-    MDB_val value;
-    bool ok = true;
-    rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
-    while (ok && rc == 0 && key.mv_size == sizeof(start) && bytes_be64(key.mv_data) == hash) {
-        uint64_t id = bytes_be64((const uint8_t *)key.mv_data + 8);
-        bool is_it = false;
-        ok = id != 0 && series_is(store, txn, id, labels, &is_it, err);
-        if (ok && is_it) {
-            *ret_id = id;
-            break;
-        }
-        rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
-    }
-    mdb_cursor_close(cursor);
-    if (ok && rc != 0 && rc != MDB_NOTFOUND) {
-        return env_fail(&store->env, err, rc, "reading table hash");
-    }
-    return ok;
-}
-
-bool store_get_last(struct store *store,
-                    MDB_txn *txn,
-                    uint64_t id,
-                    int64_t *ret_window,
-                    bool *ret_found,
-                    struct err *err) {
-    uint8_t key[STORE_KEY_ID_BYTES];
-    store_key_id(key, id);
-    struct str body;
-    if (!store_get(store, txn, STORE_LAST, key_str(key, sizeof(key)), &body, ret_found, err)) {
-        return false;
-    }
-    if (*ret_found) {
-        struct reader reader = reader_init(body.ptr, body.len);
-        *ret_window = (int64_t)reader_le64(&reader);
-        if (reader.is_bad) {
-            return malformed(err, STORE_LAST);
-        }
-    }
-    return true;
-}
-
-int store_put_last(struct store *store, MDB_txn *txn, uint64_t id, int64_t window) {
-    uint8_t key[STORE_KEY_ID_BYTES];
-    uint8_t body[8];
-    store_key_id(key, id);
-    bytes_put_le64(body, (uint64_t)window);
-    return store_put(store, txn, STORE_LAST, key_str(key, sizeof(key)),
-                     key_str(body, sizeof(body)));
 }
 
 /* ---- windows ---- */

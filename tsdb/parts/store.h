@@ -1,6 +1,6 @@
 /*
- * The store environment: sealed chunks in segments, one row per series and window, the durable
- * series table, the index of finished windows. Bytes are drawn in FORMAT.md.
+ * The store environment: sealed chunks in segments, one row per series and window, the catalog of
+ * series (catalog.h), the index of finished windows. Bytes are drawn in FORMAT.md.
  *
  * Every row but the empty ones carries CRC-32C over table, key and value. Functions taking `txn`
  * run inside the caller's transaction; those returning int return LMDB codes.
@@ -16,9 +16,9 @@
 
 enum store_table {
     STORE_META,         /* "state" → struct store_state */
-    STORE_SERIES,       /* id → labels */
-    STORE_HASH,         /* labels_hash, id → nothing */
-    STORE_LAST,         /* id → newest window with samples */
+    STORE_OLD_SERIES,   /* formats 1 and 2: id → labels */
+    STORE_OLD_HASH,     /* formats 1 and 2: labels_hash, id → nothing */
+    STORE_OLD_LAST,     /* formats 1 and 2: id → newest window with samples */
     STORE_WINDOWS,      /* window → struct store_window */
     STORE_ROWS,         /* window, id → chunk references */
     STORE_PENDING,      /* window, id → nothing: rows no window index covers */
@@ -28,6 +28,9 @@ enum store_table {
     STORE_ROLLUP_MARKS, /* resolution, period → how far it is built */
     STORE_PARTS,        /* place → struct part (part.h) */
     STORE_DIRECTORY,    /* place, first id → block of struct directory_entry */
+    STORE_LABELS,       /* id → labels of series (catalog.h) */
+    STORE_IDS,          /* hash of labels → ids */
+    STORE_LASTS,        /* id → newest windows with samples in order */
     STORE_TABLE_COUNT,
 };
 
@@ -36,7 +39,6 @@ extern const char *const store_table_names[STORE_TABLE_COUNT];
 #define SEGMENT_BYTES_MAX    (8 * 4096 - 16)
 #define SEGMENT_HEADER_BYTES 16
 #define CHUNK_HEADER_MAX     64
-#define STORE_LAST_NONE      INT64_MIN /* a series row without samples */
 
 struct store {
     struct env env;
@@ -119,6 +121,13 @@ int store_put(struct store *store,
               enum store_table table,
               struct str key,
               struct str body);
+/* `flags`: of mdb_put. */
+int store_put_flags(struct store *store,
+                    MDB_txn *txn,
+                    enum store_table table,
+                    struct str key,
+                    struct str body,
+                    unsigned flags);
 int store_put_empty(struct store *store, MDB_txn *txn, enum store_table table, struct str key);
 int store_del(struct store *store, MDB_txn *txn, enum store_table table, struct str key);
 
@@ -142,31 +151,6 @@ WARN_UNUSED bool store_get_state(struct store *store,
                                  bool *ret_found,
                                  struct err *err);
 int store_put_state(struct store *store, MDB_txn *txn, const struct store_state *state);
-
-/* Encoded labels; valid within the transaction. */
-WARN_UNUSED bool store_get_series(struct store *store,
-                                  MDB_txn *txn,
-                                  uint64_t id,
-                                  struct str *ret_labels,
-                                  bool *ret_found,
-                                  struct err *err);
-/* Series, hash and (if new) last rows. */
-int store_put_series(struct store *store, MDB_txn *txn, uint64_t id, struct labels labels);
-int store_del_series(struct store *store, MDB_txn *txn, uint64_t id, struct str labels_bytes);
-/* The id of exactly these labels; 0 when there is none. */
-WARN_UNUSED bool store_find_series(struct store *store,
-                                   MDB_txn *txn,
-                                   struct labels labels,
-                                   uint64_t *ret_id,
-                                   struct err *err);
-
-WARN_UNUSED bool store_get_last(struct store *store,
-                                MDB_txn *txn,
-                                uint64_t id,
-                                int64_t *ret_window,
-                                bool *ret_found,
-                                struct err *err);
-int store_put_last(struct store *store, MDB_txn *txn, uint64_t id, int64_t window);
 
 WARN_UNUSED bool store_get_window(struct store *store,
                                   MDB_txn *txn,

@@ -75,23 +75,27 @@ static bool take_pending(struct indexing *indexing,
     return rc == 0 || rc == MDB_NOTFOUND || env_fail(&store->env, err, rc, "reading table pending");
 }
 
-static bool load_labels(struct indexing *indexing, MDB_txn *txn, uint64_t id, struct err *err) {
-    struct str body;
+static bool load_labels(struct indexing *indexing,
+                        struct catalog_reader *catalog,
+                        uint64_t id,
+                        struct err *err) {
     bool found;
     struct labels labels;
-    if (!store_get_series(&indexing->db->store, txn, id, &body, &found, err)) {
+    if (!catalog_read(catalog, id, &labels, &found, err)) {
         if (err->code != ERR_CORRUPT) {
             return false;
         }
+        *err = (struct err)ERR_INIT;
         found = false;
     }
-    if (!found || !labels_decode(arena_str(&indexing->arena, body), &indexing->arena, &labels)) {
+    if (!found) {
         /* Nothing to list it under. The others must not wait for it. */
         struct err damage;
         err_set(&damage, ERR_CORRUPT, "store: the labels of series %" PRIu64 " are damaged", id);
         damage_note(indexing->db, DAMAGE_SERIES, &damage);
         return true;
     }
+    labels = labels_dup(labels, &indexing->arena);
     indexing->postings =
         vec_grow(indexing->postings, &indexing->posting_cap, indexing->posting_count + labels.count,
                  sizeof(indexing->postings[0]));
@@ -114,10 +118,13 @@ static bool load_round(struct indexing *indexing, int64_t end_window, struct err
     if (!env_read_begin(env, &txn, err)) {
         return false;
     }
+    struct catalog_reader catalog;
+    catalog_reader_init(&catalog, &indexing->db->store, txn);
     bool ok = take_pending(indexing, txn, end_window, err);
     for (size_t i = 0; ok && i < indexing->id_count; i++) {
-        ok = load_labels(indexing, txn, indexing->ids[i], err);
+        ok = load_labels(indexing, &catalog, indexing->ids[i], err);
     }
+    catalog_reader_finish(&catalog);
     env_read_end(env, txn);
     if (ok && indexing->posting_count > 0) {
         qsort(indexing->postings, indexing->posting_count, sizeof(indexing->postings[0]),

@@ -255,12 +255,10 @@ static void name_series(const struct read *read, int64_t t_ms, struct err *err) 
     arena_init(&arena, SIZE_MAX);
     struct buf text;
     buf_init(&text, 300);
-    struct str body;
     struct labels labels;
     bool found;
     struct err ignored = ERR_INIT;
-    if (store_get_series(store, read->txn, read->id, &body, &found, &ignored) && found &&
-        labels_decode(body, &arena, &labels)) {
+    if (catalog_get(store, read->txn, read->id, &arena, &labels, &found, &ignored) && found) {
         labels_print(labels, &text);
     }
     if (text.len == 0) {

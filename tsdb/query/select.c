@@ -86,20 +86,18 @@ static bool match_parts(struct select *select,
     return ok;
 }
 
-static bool add_stored(struct select *select, MDB_txn *txn, uint64_t id, struct err *err) {
-    struct str body;
+static bool add_stored(struct select *select,
+                       struct catalog_reader *catalog,
+                       uint64_t id,
+                       struct err *err) {
     bool found;
-    struct store *store = &select->querier->db->store;
     struct labels labels;
     struct err damage = ERR_INIT;
-    bool ok = store_get_series(store, txn, id, &body, &found, &damage);
-    if (ok && !found) {
-        return true; /* retention took it meanwhile */
+    if (catalog_read(catalog, id, &labels, &found, &damage)) {
+        /* Not there: retention took it meanwhile. */
+        return !found || add_view(select, id, 0, labels_dup(labels, select->arena), err);
     }
-    if (ok && labels_decode(arena_str(select->arena, body), select->arena, &labels)) {
-        return add_view(select, id, 0, labels, err);
-    }
-    if (!ok && damage.code != ERR_CORRUPT) {
+    if (damage.code != ERR_CORRUPT) {
         *err = damage;
         return false;
     }
@@ -119,6 +117,8 @@ static bool unite_stored(struct select *select, struct err *err) {
     if (!env_read_begin(&store->env, &txn, err)) {
         return false;
     }
+    struct catalog_reader catalog;
+    catalog_reader_init(&catalog, store, txn);
     bool ok = true;
     size_t at = 0;
     for (size_t i = 0; ok && i < select->stored.count; i++) {
@@ -129,9 +129,10 @@ static bool unite_stored(struct select *select, struct err *err) {
         if (at < select->match_count && select->matches[at].id == id) {
             select->matches[at].is_in_store = true;
         } else {
-            ok = add_stored(select, txn, id, err);
+            ok = add_stored(select, &catalog, id, err);
         }
     }
+    catalog_reader_finish(&catalog);
     env_read_end(&store->env, txn);
     return ok;
 }
@@ -145,7 +146,10 @@ static bool add_left(struct select *select, uint64_t id, struct err *err) {
     if (!env_read_begin(&store->env, &txn, err)) {
         return false;
     }
-    bool ok = add_stored(select, txn, id, err);
+    struct catalog_reader catalog;
+    catalog_reader_init(&catalog, store, txn);
+    bool ok = add_stored(select, &catalog, id, err);
+    catalog_reader_finish(&catalog);
     env_read_end(&store->env, txn);
     return ok;
 }

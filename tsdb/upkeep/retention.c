@@ -223,8 +223,10 @@ struct sweep {
     struct tsdb *db;
     int64_t cut; /* windows before it are gone */
     uint64_t next_id;
-    uint64_t ids[SWEEP_IDS_MAX]; /* to delete */
+    uint64_t ids[SWEEP_IDS_MAX]; /* to delete, ascending */
     size_t count;
+    struct catalog_reader catalog;
+    struct err err;
 };
 
 /* Nobody in this process can hold a ref to it, and no window has samples of it. */
@@ -234,73 +236,43 @@ static bool is_unneeded(const struct sweep *sweep, uint64_t id, int64_t last_win
            id < sweep->db->id_floor && !u64map_get(&sweep->db->left_ids, id, &ignored);
 }
 
-static bool is_in_head(struct tsdb *db, MDB_txn *txn, uint64_t id, struct err *err, bool *ret) {
-    struct str body;
-    bool found;
-    struct arena arena;
-    arena_init(&arena, SIZE_MAX);
+static bool is_in_head(struct sweep *sweep, uint64_t id, bool *ret) {
+    struct head *head = &sweep->db->head;
     struct labels labels;
-    *ret = false;
-    bool ok = store_get_series(&db->store, txn, id, &body, &found, err);
-    if (ok && found && labels_decode(body, &arena, &labels)) {
-        *ret = head_find_quiet(&db->head, labels, head_hash(&db->head, labels)) != 0;
-    }
-    arena_finish(&arena);
+    bool found;
+    bool ok = catalog_read(&sweep->catalog, id, &labels, &found, &sweep->err);
+    *ret = ok && found && head_find_quiet(head, labels, head_hash(head, labels)) != 0;
     return ok;
+}
+
+static bool take_unneeded(void *ctx, const struct catalog_last *last) {
+    struct sweep *sweep = ctx;
+    bool is_kept = true;
+    sweep->next_id = last->id + 1;
+    if (is_unneeded(sweep, last->id, last->window) && is_in_head(sweep, last->id, &is_kept) &&
+        !is_kept) {
+        sweep->ids[sweep->count++] = last->id;
+    }
+    return sweep->err.code == ERR_NONE && sweep->count < SWEEP_IDS_MAX;
 }
 
 static bool find_unneeded(struct sweep *sweep, MDB_txn *txn, struct err *err) {
     struct store *store = &sweep->db->store;
-    MDB_cursor *cursor;
-    int rc = mdb_cursor_open(txn, store->dbis[STORE_LAST], &cursor);
-    if (rc != 0) {
-        return env_fail(&store->env, err, rc, "reading table last");
-    }
-    uint8_t start[STORE_KEY_ID_BYTES];
-    store_key_id(start, sweep->next_id);
-    MDB_val key = { .mv_size = sizeof(start), .mv_data = start };
-    MDB_val row;
-    bool ok = true;
     sweep->count = 0;
-    rc = mdb_cursor_get(cursor, &key, &row, MDB_SET_RANGE);
-    while (ok && rc == 0 && key.mv_size == sizeof(start) && sweep->count < SWEEP_IDS_MAX) {
-        uint64_t id = bytes_be64(key.mv_data);
-        struct str body;
-        bool is_kept = false;
-        ok = store_check(STORE_LAST, key, row, &body, err);
-        if (ok && body.len == 8 &&
-            is_unneeded(sweep, id, (int64_t)bytes_le64((const uint8_t *)body.ptr))) {
-            ok = is_in_head(sweep->db, txn, id, err, &is_kept);
-            if (ok && !is_kept) {
-                sweep->ids[sweep->count++] = id;
-            }
-        }
-        sweep->next_id = id + 1;
-        rc = mdb_cursor_get(cursor, &key, &row, MDB_NEXT);
-    }
-    mdb_cursor_close(cursor);
-    if (ok && rc != 0 && rc != MDB_NOTFOUND) {
-        return env_fail(&store->env, err, rc, "reading table last");
+    sweep->err = (struct err)ERR_INIT;
+    catalog_reader_init(&sweep->catalog, store, txn);
+    bool ok = catalog_walk_lasts(store, txn, sweep->next_id, take_unneeded, sweep, err);
+    catalog_reader_finish(&sweep->catalog);
+    if (ok && sweep->err.code != ERR_NONE) {
+        *err = sweep->err;
+        return false;
     }
     return ok;
 }
 
 static int delete_series(void *ctx, struct store *store, MDB_txn *txn) {
     const struct sweep *sweep = ctx;
-    int rc = 0;
-    for (size_t i = 0; rc == 0 && i < sweep->count; i++) {
-        struct str body;
-        bool found;
-        struct err err = ERR_INIT;
-        if (store_get_series(store, txn, sweep->ids[i], &body, &found, &err) && found) {
-            struct buf copy; /* the deletes move what `body` points at */
-            buf_init(&copy, SIZE_MAX);
-            buf_str(&copy, body);
-            rc = store_del_series(store, txn, sweep->ids[i], buf_as_str(&copy));
-            buf_finish(&copy);
-        }
-    }
-    return rc;
+    return catalog_del(store, txn, sweep->ids, sweep->count);
 }
 
 /* Look and delete while no thread is bringing one of them back (series_lock). */
@@ -415,16 +387,21 @@ static int put_orphans(void *ctx, struct store *store, MDB_txn *txn) {
     const struct orphans *orphans = ctx;
     struct head *head = &orphans->db->head;
     struct label items[LABELS_COUNT_MAX];
-    int rc = 0;
-    for (size_t i = 0; rc == 0 && i < orphans->count; i++) {
+    struct arena arena;
+    struct catalog_series *list = mem_calloc(orphans->count, sizeof(list[0]));
+    arena_init(&arena, SIZE_MAX);
+    for (size_t i = 0; i < orphans->count; i++) {
         pthread_rwlock_rdlock(&head->index_lock);
         const struct series *series = head_at(head, orphans->handles[i]);
         assert(series != NULL);
         struct labels labels = { .items = items };
         labels.count = index_labels(&head->index, series->labels, items);
-        rc = store_put_series(store, txn, series->id, labels);
+        list[i] = (struct catalog_series){ series->id, labels_dup(labels, &arena) };
         pthread_rwlock_unlock(&head->index_lock);
     }
+    int rc = catalog_put(store, txn, list, orphans->count);
+    arena_finish(&arena);
+    mem_free(list);
     return rc;
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "tsdb/codec/bytes.h"
+#include "tsdb/parts/catalog_rows.h"
 
 #define SLICE_ROWS      8192 /* per transaction: pages of a live store are not held back */
 #define JOURNAL_MAP     ((size_t)1 << 36)
@@ -51,7 +52,7 @@ static const char *key_text(struct str key, char ret[2 * KEY_BYTES_SHOWN + 8]) {
 
 /* Rows of these tables are keys alone. */
 static bool is_keys_only(enum store_table table) {
-    return table == STORE_HASH || table == STORE_PENDING;
+    return table == STORE_OLD_HASH || table == STORE_PENDING;
 }
 
 static void walk_row(struct verify *verify,
@@ -158,18 +159,11 @@ static bool walk_all(struct verify *verify,
 /* ---- series ---- */
 
 bool verify_labels(struct verify *verify, uint64_t id, struct labels *ret) {
-    struct str body;
     bool found;
     struct err ignored = ERR_INIT;
     arena_reset(&verify->arena);
-    return store_get_series(&verify->store, verify->txn, id, &body, &found, &ignored) && found &&
-           labels_decode(body, &verify->arena, ret);
-}
-
-static bool has_row(struct verify *verify, enum store_table table, const void *key, size_t len) {
-    MDB_val mdb_key = { .mv_size = len, .mv_data = (void *)(uintptr_t)key };
-    MDB_val row;
-    return mdb_get(verify->txn, verify->store.dbis[table], &mdb_key, &row) == 0;
+    return catalog_get(&verify->store, verify->txn, id, &verify->arena, ret, &found, &ignored) &&
+           found;
 }
 
 struct table_walk {
@@ -177,63 +171,88 @@ struct table_walk {
     verify_row_fn check;
 };
 
+static void check_labels(struct verify *verify, void *ctx, struct str key, struct str body) {
+    char where[2 * KEY_BYTES_SHOWN + 8];
+    (void)ctx;
+    if (key.len != STORE_KEY_ID_BYTES) {
+        verify_problem(verify, key_text(key, where), "the key has the wrong size");
+        return;
+    }
+    struct catalog_decoder decoder;
+    catalog_decoder_init(&decoder);
+    catalog_decoder_begin(&decoder, bytes_be64((const uint8_t *)key.ptr), body);
+    while (catalog_decoder_next(&decoder)) {
+        uint64_t id = decoder.entry.id;
+        struct err ignored = ERR_INIT;
+        int64_t window;
+        bool found = false;
+        verify->totals.series++;
+        snprintf(where, sizeof(where), "series %" PRIu64, id);
+        if (decoder.entry.labels.count == 0) {
+            verify_problem(verify, where, "it has no labels");
+        }
+        if (!catalog_has_id(&verify->store, verify->txn, &decoder.entry)) {
+            verify_problem(verify, where, "table ids does not have it");
+        }
+        if (!catalog_get_last(&verify->store, verify->txn, id, &window, &found, &ignored) ||
+            !found) {
+            verify_problem(verify, where, "table lasts does not have it");
+        }
+    }
+    if (decoder.is_bad) {
+        verify_problem(verify, key_text(key, where), "the labels cannot be read");
+    }
+    catalog_decoder_finish(&decoder);
+}
+
+static void check_id(void *ctx, const struct catalog_id *id) {
+    struct verify *verify = ctx;
+    struct labels labels;
+    char where[64];
+    snprintf(where, sizeof(where), "series %" PRIu64, id->id);
+    if (!verify_labels(verify, id->id, &labels)) {
+        verify_problem(verify, where, "table labels does not have it");
+    } else if (catalog_hash(labels) != id->hash) {
+        verify_problem(verify, where, "the hash is not that of its labels");
+    }
+}
+
+static void check_ids(struct verify *verify, void *ctx, struct str key, struct str body) {
+    char where[2 * KEY_BYTES_SHOWN + 8];
+    (void)ctx;
+    if (!catalog_check_ids(key, body, check_id, verify)) {
+        verify_problem(verify, key_text(key, where), "the row cannot be read");
+    }
+}
+
+static void check_last(void *ctx, uint64_t id) {
+    struct verify *verify = ctx;
+    struct labels labels;
+    char where[64];
+    if (!verify_labels(verify, id, &labels)) {
+        snprintf(where, sizeof(where), "series %" PRIu64, id);
+        verify_problem(verify, where, "table labels does not have it");
+    }
+}
+
+static void check_lasts(struct verify *verify, void *ctx, struct str key, struct str body) {
+    char where[2 * KEY_BYTES_SHOWN + 8];
+    (void)ctx;
+    if (!catalog_check_lasts(key, body, check_last, verify)) {
+        verify_problem(verify, key_text(key, where), "the row cannot be read");
+    }
+}
+
+/* Of formats 1 and 2. */
 static void check_series(struct verify *verify, void *ctx, struct str key, struct str body) {
     (void)ctx;
     struct labels labels;
     char where[2 * KEY_BYTES_SHOWN + 8];
     verify->totals.series++;
-    if (key.len != STORE_KEY_ID_BYTES) {
-        verify_problem(verify, key_text(key, where), "the key has the wrong size");
-        return;
-    }
-    uint64_t id = bytes_be64((const uint8_t *)key.ptr);
-    snprintf(where, sizeof(where), "series %" PRIu64, id);
     arena_reset(&verify->arena);
-    if (!labels_decode(body, &verify->arena, &labels) || labels.count == 0) {
-        verify_problem(verify, where, "the labels cannot be read");
-        return;
-    }
-    uint8_t hash_key[16];
-    bytes_put_be64(hash_key, labels_hash(labels));
-    bytes_put_be64(hash_key + 8, id);
-    if (!has_row(verify, STORE_HASH, hash_key, sizeof(hash_key))) {
-        verify_problem(verify, where, "table hash does not have it");
-    }
-    if (!has_row(verify, STORE_LAST, key.ptr, key.len)) {
-        verify_problem(verify, where, "table last does not have it");
-    }
-}
-
-static void check_hash(struct verify *verify, void *ctx, struct str key, struct str body) {
-    (void)ctx;
-    (void)body;
-    char where[2 * KEY_BYTES_SHOWN + 8];
-    struct labels labels;
-    if (key.len != 16) {
-        verify_problem(verify, key_text(key, where), "the key has the wrong size");
-        return;
-    }
-    const uint8_t *bytes = (const uint8_t *)key.ptr;
-    uint64_t id = bytes_be64(bytes + 8);
-    snprintf(where, sizeof(where), "series %" PRIu64, id);
-    if (!verify_labels(verify, id, &labels)) {
-        verify_problem(verify, where, "table series does not have it");
-    } else if (labels_hash(labels) != bytes_be64(bytes)) {
-        verify_problem(verify, where, "the hash is not that of its labels");
-    }
-}
-
-static void check_last(struct verify *verify, void *ctx, struct str key, struct str body) {
-    (void)ctx;
-    char where[2 * KEY_BYTES_SHOWN + 8];
-    if (key.len != STORE_KEY_ID_BYTES || body.len != 8) {
-        verify_problem(verify, key_text(key, where), "the row has the wrong size");
-        return;
-    }
-    if (!has_row(verify, STORE_SERIES, key.ptr, key.len)) {
-        uint64_t id = bytes_be64((const uint8_t *)key.ptr);
-        snprintf(where, sizeof(where), "series %" PRIu64, id);
-        verify_problem(verify, where, "table series does not have it");
+    if (key.len != STORE_KEY_ID_BYTES || !labels_decode(body, &verify->arena, &labels) ||
+        labels.count == 0) {
+        verify_problem(verify, key_text(key, where), "the labels cannot be read");
     }
 }
 
@@ -252,15 +271,12 @@ static void visit_row(struct verify *verify, void *ctx, MDB_val key, MDB_val row
 /* Every table of the store that does not belong to a window. */
 static bool check_tables(struct verify *verify, struct err *err) {
     static const struct table_walk walks[] = {
-        { STORE_META, check_nothing },
-        { STORE_SERIES, check_series },
-        { STORE_HASH, check_hash },
-        { STORE_LAST, check_last },
-        { STORE_WINDOWS, check_nothing },
-        { STORE_PARTS, check_nothing },
-        { STORE_DIRECTORY, check_nothing },
-        { STORE_ROLLUPS, check_nothing },
-        { STORE_ROLLUP_MARKS, check_nothing },
+        { STORE_META, check_nothing },      { STORE_LABELS, check_labels },
+        { STORE_IDS, check_ids },           { STORE_LASTS, check_lasts },
+        { STORE_OLD_SERIES, check_series }, { STORE_OLD_HASH, check_nothing },
+        { STORE_OLD_LAST, check_nothing },  { STORE_WINDOWS, check_nothing },
+        { STORE_PARTS, check_nothing },     { STORE_DIRECTORY, check_nothing },
+        { STORE_ROLLUPS, check_nothing },   { STORE_ROLLUP_MARKS, check_nothing },
     };
     for (size_t i = 0; i < ARRAY_LEN(walks); i++) {
         struct table_walk walk = walks[i];
@@ -482,7 +498,10 @@ static bool verify_store(struct verify *verify,
                                 &verify->store.dbis[i], &verify->has_table[i]);
         has_all = has_all && (found || !is_needed);
     }
-    verify->store.has_all = verify->has_table[STORE_PARTS] && verify->has_table[STORE_DIRECTORY];
+    verify->store.has_all = true;
+    for (size_t i = STORE_ROLLUPS; i < STORE_TABLE_COUNT; i++) {
+        verify->store.has_all = verify->store.has_all && verify->has_table[i];
+    }
     return !has_all || (check_state(verify, state, err) && check_tables(verify, err) &&
                         verify_windows(verify, err));
 }

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 
@@ -26,12 +27,12 @@ def version_of(binary):
     out = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=10,
                          check=False)
     text = (out.stdout + out.stderr).strip().splitlines()
-    if text and "flag" not in text[0]:
+    if text and "flag" not in text[0] and "version  " not in text[0]:
         return text[0]
     package = subprocess.run(["dpkg-query", "-S", os.path.realpath(binary)],
                              capture_output=True, text=True, check=False).stdout.split(":")[0]
     out = subprocess.run(["dpkg-query", "-W", package], capture_output=True, text=True, check=False)
-    return out.stdout.strip().replace("\t", " ") or "unknown version"
+    return out.stdout.strip().replace("\t", " ") or f"{binary}, which prints no version"
 
 
 class Engine:
@@ -104,8 +105,11 @@ class Engine:
     def query(self, path, **params):
         """The reply's "result" and the seconds it took."""
         begin = time.monotonic()
-        with self.open(f"/api/v1/{path}?{urllib.parse.urlencode(params)}") as reply:
-            body = json.load(reply)
+        try:
+            with self.open(f"/api/v1/{path}?{urllib.parse.urlencode(params)}") as reply:
+                body = json.load(reply)
+        except urllib.error.HTTPError as error:
+            raise SystemExit(f"{self.name}: {params['query']}: {error.read().decode()}") from error
         return body["data"]["result"], time.monotonic() - begin
 
     def load(self, **options):
@@ -200,10 +204,10 @@ class VictoriaMetrics(Engine):
 
 
 def binaries(variable, default):
-    """Paths from the environment, separated by ':', or the one that is installed."""
+    """Paths from the environment, separated by ':' (empty: none), or the one that is installed."""
     named = os.environ.get(variable)
-    if named:
-        return named.split(":")
+    if named is not None:
+        return [path for path in named.split(":") if path]
     found = shutil.which(default)
     return [found] if found else []
 

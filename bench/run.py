@@ -2,7 +2,7 @@
 
   make bench                                      everything, sized for a small machine
   BENCH_ONLY=ingest,disk make bench               some of: ingest latency memory disk crash query
-  PROMETHEUS_BIN=a:b VICTORIAMETRICS_BIN=c …      other versions than the installed ones
+  PROMETHEUS_BIN=a:b VICTORIAMETRICS_BIN=c …      other versions than the installed ones; empty: none
   BENCH_SCALE=10                                  ten times as many series
   BENCH_SEED=1
 
@@ -138,7 +138,7 @@ def cold_panel(engine, end_ms):
     except OSError:
         return {}
     engine.start()
-    params = {"query": 'sum by (job) (rate({cluster=~"prod-eu-west-[01]"}[5m]))',
+    params = {"query": 'sum by (job) (last_over_time({cluster=~"prod-eu-west-[01]"}[5m]))',
               "start": end_ms / 1000 - 86400, "end": end_ms / 1000 - 60, "step": 300}
     _, cold = engine.query("query_range", **params)
     _, warm = engine.query("query_range", **params)

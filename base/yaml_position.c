@@ -139,7 +139,7 @@ struct diag_at yaml_at_offset(const struct yaml_doc *doc,
                               size_t offset) {
     const struct yaml_node_full *full = yaml_full_const(scalar);
     doc = full->doc;
-    /* libyaml ends every text with a line break of its own: a value left out may stand behind it. */
+    /* libyaml ends every text with a line break of its own: a value left out may be behind it. */
     bool is_behind = scalar->line > doc->line_count;
     if (scalar->kind != YAML_SCALAR || full->is_expanded || is_behind) {
         return yaml_at(doc, scalar);

@@ -160,7 +160,7 @@ class Engine:
         deadline = time.monotonic() + seconds_max
         while time.monotonic() < deadline:
             sizes.append(self.disk_bytes())
-            if len(sizes) > 20 and len(set(sizes[-20:])) == 1:
+            if len(sizes) > 40 and len(set(sizes[-40:])) == 1:
                 break
             time.sleep(1)
         return self.disk_bytes()

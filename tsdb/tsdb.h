@@ -208,7 +208,7 @@ struct kv_store *tsdb_kv(struct tsdb *db);
  * `overlay` (may be NULL) is an open batch of the same thread whose samples this querier shall also
  * see; it must outlive the querier and may grow meanwhile.
  *
- * No write, no new series and no maintenance ever waits for a reader. The journal keeps what an open
+ * No write, no new series, no maintenance ever waits for a reader. The journal keeps what an open
  * querier must not see sealed yet, so one that has been open for longer than querier_ms_max is
  * ended when that is in the way: from then on its functions fail with ERR_TIMEOUT.
  * Errors: ERR_UNAVAILABLE (replaying), ERR_THROTTLED (320 queriers are open).
@@ -433,6 +433,10 @@ void tsdb_cardinality(struct tsdb *db,
 /* Seal everything sealable up to now and apply retention, as the background work would; for tests
  * and offline tools. */
 WARN_UNUSED bool tsdb_maintain_blocking(struct tsdb *db, struct err *err);
+/* The same for all that was committed so far, open chunks included, so that hardly a journal is
+ * left: before a directory is copied, after a backfill. ERR_UNAVAILABLE: a query that was open
+ * before goes on for longer than 30 s. */
+WARN_UNUSED bool tsdb_compact_blocking(struct tsdb *db, struct err *err);
 
 /* ---- backups (docs/backup.md) ---- */
 

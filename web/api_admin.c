@@ -110,7 +110,7 @@ void api_admin_clean_tombstones(struct web_request *request) {
     if (!api_admin_is_on(request)) {
         return;
     }
-    if (tsdb_maintain_blocking(request->web->opts.db, &err)) {
+    if (tsdb_compact_blocking(request->web->opts.db, &err)) {
         web_reply_text(request, 204, "%s", "");
     } else {
         web_reply_error(request, &err);

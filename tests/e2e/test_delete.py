@@ -80,5 +80,7 @@ def test_clean_tombstones_does_what_waits(make_engine, tmp_path):
     assert engine.stop() == 0
     out = subprocess.run([BINARY, "tsdb", "list", "--json", str(tmp_path / "data")],
                          capture_output=True, text=True, check=True).stdout
-    windows = json.loads(out)["windows"]
+    listed = json.loads(out)
+    assert listed["head"]["series"] == 0, "all of it is sealed"
+    windows = listed["windows"]
     assert [(w["end"] - w["start"] + 1, w["samples"]) for w in windows] == [(day_ms, 12 * 24)]

@@ -16,3 +16,7 @@ uint64_t seal_begin_epoch(struct tsdb *db);
 /* Seal what the limits allow, in slices, then move applied_lsn and have the journal trimmed.
  * Under the maintain lock. */
 WARN_UNUSED bool seal_chunks(struct tsdb *db, const struct seal_limits *limits, struct err *err);
+/* All that was committed so far, also what would go on growing, and the index of it: the journal's
+ * mark moves behind it. Under the maintain lock. ERR_UNAVAILABLE: a query open before goes on for
+ * longer than 30 s. */
+WARN_UNUSED bool seal_all(struct tsdb *db, struct err *err);

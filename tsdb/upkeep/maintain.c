@@ -177,7 +177,7 @@ static bool merge_all_locked(struct tsdb *db, struct err *err) {
     return ok;
 }
 
-bool tsdb_maintain_blocking(struct tsdb *db, struct err *err) {
+static bool maintain_now(struct tsdb *db, bool with_head, struct err *err) {
     if (db->is_read_only) {
         return err_set(err, ERR_UNAVAILABLE, "the store is open for reading only");
     }
@@ -185,11 +185,20 @@ bool tsdb_maintain_blocking(struct tsdb *db, struct err *err) {
         return false;
     }
     pthread_mutex_lock(&db->maintain_lock);
-    bool ok = run(db, true, err) && merge_all_locked(db, err);
+    bool ok = (!with_head || db->is_latched || seal_all(db, err)) && run(db, true, err) &&
+              merge_all_locked(db, err);
     release_pages(db);
     pthread_mutex_unlock(&db->maintain_lock);
     metrics_refresh(db);
     return ok;
+}
+
+bool tsdb_maintain_blocking(struct tsdb *db, struct err *err) {
+    return maintain_now(db, false, err);
+}
+
+bool tsdb_compact_blocking(struct tsdb *db, struct err *err) {
+    return maintain_now(db, true, err);
 }
 
 /* ---- the thread ---- */

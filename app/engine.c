@@ -314,6 +314,11 @@ static void log_damage(void *ctx, const char *what) {
               LOG_CSTR("damage", what));
 }
 
+static void log_conflict(void *ctx, const char *what) {
+    struct engine *engine = ctx;
+    log_warning(engine->opts.log, "tsdb", "A sample was not kept", LOG_CSTR("reason", what));
+}
+
 static bool create_store(struct engine *engine, const struct config *config, struct err *err) {
     const struct options *options = engine->opts.options;
     struct tsdb_options store = {
@@ -331,6 +336,8 @@ static bool create_store(struct engine *engine, const struct config *config, str
         .ship_dir = options->ship_dir,
         .on_damage = log_damage,
         .on_damage_ctx = engine,
+        .on_conflict = log_conflict,
+        .on_conflict_ctx = engine,
     };
     return (storage_parse_rollups(&options->rollups, &store, err) &&
             storage_parse_classes(&options->retention_classes, &engine->retention_classes, &store,

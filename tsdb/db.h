@@ -18,6 +18,7 @@
 #include "tsdb/journal/journal.h"
 #include "tsdb/journal/ready.h"
 #include "tsdb/parts/catalog.h"
+#include "tsdb/write/defer.h"
 
 #define FORMAT_VERSION      3
 #define FORMAT_KEY          STR("format") /* in table meta: version, directory id */
@@ -147,6 +148,8 @@ void alias_sweep(struct tsdb *db);
 struct tsdb_metrics {
     struct metric *samples;
     struct metric *samples_late;
+    struct metric *samples_deferred;
+    struct metric *deferred_conflicts;
     struct metric *refused[TSDB_OUTCOME_COUNT];
     struct metric *commits;
     struct metric *commit_failures;
@@ -215,6 +218,9 @@ struct tsdb {
     struct tsdb_metrics metrics;
     struct damage damage;
     struct ready ready;
+    struct defer defer;
+    void (*on_conflict)(void *ctx, const char *what); /* may be NULL */
+    void *on_conflict_ctx;
 
     pthread_mutex_t health_lock;
     struct err latched; /* guarded by health_lock; set once */
@@ -337,7 +343,10 @@ WARN_UNUSED bool recover_has_format(struct tsdb *db, bool *ret, struct err *err)
 WARN_UNUSED bool recover_formats(struct tsdb *db, int64_t *block_ms, struct err *err);
 /* Do journal and store belong together? */
 WARN_UNUSED bool recover_check(struct tsdb *db, struct err *err);
-/* Bring back the head; nothing else uses it meanwhile. */
+/*
+ * Bring back the head; nothing else uses it meanwhile. Ends with everything in order, and with
+ * ready_open() while commits are held up.
+ */
 WARN_UNUSED bool recover(struct tsdb *db, struct err *err);
 
 /* ---- series.c ---- */
@@ -349,7 +358,8 @@ WARN_UNUSED bool db_find_or_load_series(struct tsdb *db,
                                         bool is_limited,
                                         series_ref_t *ret,
                                         struct err *err);
-/* Bring a series that left the head back by its ref. */
+/* The series of a ref that head_series() does not know: one that left the head comes back, a
+ * provisional one gets the ref it stands for. On the committer. */
 WARN_UNUSED bool db_revive(struct tsdb *db, series_ref_t ref, series_ref_t *ret, struct err *err);
 
 /* ---- querier.c ---- */

@@ -18,6 +18,11 @@ static void init_counters(struct tsdb_metrics *m, struct metric_registry *r) {
     m->samples_late =
         metric_counter(r, "tocsin_tsdb_samples_out_of_order_total",
                        "Samples accepted although their series had a newer one.", NULL);
+    m->samples_deferred = metric_counter(r, "tocsin_tsdb_samples_deferred_total",
+                                         "Samples accepted while the journal was replayed.", NULL);
+    m->deferred_conflicts =
+        metric_counter(r, "tocsin_tsdb_samples_deferred_conflicts_total",
+                       "Of those, samples not kept: their time had another value.", NULL);
     for (size_t i = TSDB_ACCEPTED + 1; i < TSDB_OUTCOME_COUNT; i++) {
         const char *labels[] = { "reason", reasons[i], NULL };
         m->refused[i] =

@@ -47,9 +47,6 @@ bool tsdb_health(struct tsdb *db, struct err *err) {
         pthread_mutex_unlock(&db->health_lock);
         return false;
     }
-    if (ready_is_replaying(&db->ready)) {
-        return ready_refuse(&db->ready, err);
-    }
     if (!db->is_read_only && db_check_space(db)) {
         return err_set(err, ERR_NO_SPACE,
                        "less than %llu MiB are free in %s: new samples are refused until there is "
@@ -271,8 +268,11 @@ bool tsdb_open(const struct tsdb_options *options, struct tsdb **ret, struct err
     metrics_init(&db->metrics, options->metrics);
     damage_init(&db->damage, options->metrics);
     ready_init(&db->ready);
+    defer_init(&db->defer);
     db->damage.report = options->on_damage;
     db->damage.ctx = options->on_damage_ctx;
+    db->on_conflict = options->on_conflict;
+    db->on_conflict_ctx = options->on_conflict_ctx;
     if (!open_files(db, options, err) ||
         (!db->is_read_only && (!ship_start(db, options->ship_dir, err) ||
                                !committer_start(db, err) || !store_thread_start(db, err)))) {
@@ -309,8 +309,19 @@ void tsdb_close(struct tsdb *db) {
     finish_locks(db);
     damage_finish(&db->damage);
     ready_finish(&db->ready);
+    defer_finish(&db->defer);
     mem_free(db->path);
     mem_free(db);
+}
+
+bool tsdb_is_replaying(struct tsdb *db, struct tsdb_replay *ret) {
+    const struct ready *ready = &db->ready;
+    *ret = (struct tsdb_replay){
+        .lsn_first = ready->lsn_start < ready->lsn_end ? ready->lsn_start + 1 : ready->lsn_end,
+        .lsn_last = ready->lsn_end,
+        .lsn_now = ready->lsn_now < ready->lsn_end ? ready->lsn_now : ready->lsn_end,
+    };
+    return ready_is_replaying(ready);
 }
 
 bool tsdb_wait_ready(struct tsdb *db, struct err *err) {

@@ -75,12 +75,21 @@ struct tsdb_options {
      * not call back. NULL = nobody. */
     void (*on_damage)(void *ctx, const char *what);
     void *on_damage_ctx;
+    /* Told of samples committed during the replay that are not kept (tsdb_open), in words for the
+     * operator; of the first few. As on_damage. */
+    void (*on_conflict)(void *ctx, const char *what);
+    void *on_conflict_ctx;
 };
 
 /*
- * Open or create; recovers what a crash left, in the background: the tables (tsdb_kv) work at once,
- * while commits with samples, tsdb_series and queriers wait for the journal to be replayed (at most
- * 30 s, then ERR_UNAVAILABLE). Damage is left out and told (on_damage).
+ * Open or create; recovers what a crash left, in the background. Tables (tsdb_kv) and writing work
+ * at once, while queriers wait for the journal to be replayed (at most 30 s, then ERR_UNAVAILABLE).
+ * Damage is left out and told (on_damage).
+ *
+ * A commit during the replay is as durable as any, but its samples are judged when the replay comes
+ * to them: all are TSDB_ACCEPTED unless too old or too new, and stay so: repeated ones change
+ * nothing, late ones are taken however late, limits of series do not apply; where a time has
+ * another value already, that one stays, and the conflict is counted and told (on_conflict).
  * Errors: ERR_UNAVAILABLE (in use: message names the pid), ERR_CORRUPT, ERR_IO, ERR_NO_SPACE,
  * ERR_INVALID (newer format, network file system).
  */
@@ -88,12 +97,20 @@ WARN_UNUSED bool tsdb_open(const struct tsdb_options *options, struct tsdb **ret
 /* What tsdb_options.out_of_order_ms says, for what is committed from now on. */
 void tsdb_set_out_of_order(struct tsdb *db, int64_t out_of_order_ms);
 
+struct tsdb_replay { /* journal records; as they were counted at the opening */
+    uint64_t lsn_first;
+    uint64_t lsn_last;
+    uint64_t lsn_now;
+};
+
+/* Is the journal being replayed? *ret either way. */
+bool tsdb_is_replaying(struct tsdb *db, struct tsdb_replay *ret);
 /* Wait until the journal is replayed, however long it takes. False: why it could not be. */
 WARN_UNUSED bool tsdb_wait_ready(struct tsdb *db, struct err *err);
 /* Commits what is pending, joins the threads. No batch or querier may be open. NULL ok. */
 void tsdb_close(struct tsdb *db);
 
-/* False with the reason while the store cannot take writes: replaying (ERR_UNAVAILABLE), disk
+/* False with the reason while the store cannot take writes: disk
  * reserve reached (ERR_NO_SPACE, recovers by itself), first sync error (ERR_IO, latched until
  * restart). */
 WARN_UNUSED bool tsdb_health(struct tsdb *db, struct err *err);
@@ -135,6 +152,8 @@ typedef uint64_t series_ref_t;
  * Find or create the series with exactly these labels (normalized: see labels_normalize).
  * Errors: ERR_THROTTLED when series_max or series_per_metric_max is reached (names the metric and
  * the limit; several threads at once may pass it by one each); existing series go on.
+ * ERR_UNAVAILABLE when too much is new while the journal is replayed.
+ * A ref got while the journal is replayed stays valid, but may differ from one got later.
  */
 WARN_UNUSED bool tsdb_series(struct tsdb *db,
                              struct labels labels,

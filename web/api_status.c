@@ -53,6 +53,25 @@ void api_flags(struct web_request *request) {
     web_json_close(request, &json);
 }
 
+/* As Prometheus has it, with journal records for its segments. */
+void api_walreplay(struct web_request *request) {
+    struct tsdb_replay replay;
+    bool is_replaying = tsdb_is_replaying(request->web->opts.db, &replay);
+    bool is_waiting = replay.lsn_now < replay.lsn_first;
+    struct json_writer json;
+    web_json_open(request, &json);
+    json_object(&json);
+    json_key(&json, "min");
+    json_i64(&json, (int64_t)replay.lsn_first);
+    json_key(&json, "max");
+    json_i64(&json, (int64_t)replay.lsn_last);
+    json_key(&json, "current");
+    json_i64(&json, (int64_t)replay.lsn_now);
+    put(&json, "state", !is_replaying ? "done" : is_waiting ? "waiting" : "in progress");
+    json_object_end(&json);
+    web_json_close(request, &json);
+}
+
 void api_runtimeinfo(struct web_request *request) {
     const struct web_options *opts = &request->web->opts;
     bool is_ok = true;

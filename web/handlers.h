@@ -31,6 +31,7 @@ void api_buildinfo(struct web_request *request);
 void api_config(struct web_request *request);
 void api_flags(struct web_request *request);
 void api_runtimeinfo(struct web_request *request);
+void api_walreplay(struct web_request *request);
 
 /* api_tsdb.c */
 void api_tsdb_status(struct web_request *request);

@@ -93,7 +93,11 @@ static void write_check(struct json_writer *json, const char *name, bool is_ok, 
 static bool check_store(struct web_request *request, struct json_writer *json) {
     struct err err = ERR_INIT;
     bool is_ok = tsdb_health(request->web->opts.db, &err);
-    write_check(json, "store", is_ok, is_ok ? "takes writes" : err.msg);
+    struct tsdb_replay ignored;
+    bool is_replaying = tsdb_is_replaying(request->web->opts.db, &ignored);
+    const char *text =
+        is_replaying ? "takes writes; queries wait until the journal is replayed" : "takes writes";
+    write_check(json, "store", is_ok, is_ok ? text : err.msg);
     return is_ok;
 }
 

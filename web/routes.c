@@ -42,6 +42,7 @@ const struct web_route web_routes[] = {
     { "/api/v1/status/config", WEB_GET, WEB_SERVICE, api_config, 0, false },
     { "/api/v1/status/flags", WEB_GET, WEB_INLINE, api_flags, 0, false },
     { "/api/v1/status/runtimeinfo", WEB_GET, WEB_SERVICE, api_runtimeinfo, 0, false },
+    { "/api/v1/status/walreplay", WEB_GET, WEB_INLINE, api_walreplay, 0, false },
     { "/api/v1/status/tsdb", WEB_GET, WEB_QUERY, api_tsdb_status, 0, false },
     { "/api/v1/admin/tsdb/snapshot", WEB_POST | WEB_PUT, WEB_SERVICE, api_admin_snapshot,
       FORM_BYTES, true },

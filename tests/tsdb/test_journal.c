@@ -63,12 +63,16 @@ static void mix(struct digest *digest, uint64_t value) {
     digest->hash = (digest->hash ^ value) * UINT64_C(0x100000001b3);
 }
 
-static bool see_record(void *ctx, uint64_t lsn, int64_t now_ms, struct err *err) {
+static bool see_record(void *ctx,
+                       uint64_t lsn,
+                       const struct journal_facts *facts,
+                       struct err *err) {
     struct digest *digest = ctx;
     (void)err;
     digest->records++;
     mix(digest, lsn);
-    mix(digest, (uint64_t)now_ms);
+    mix(digest, (uint64_t)facts->now_ms);
+    mix(digest, facts->id_next * 2 + facts->is_deferred);
     return true;
 }
 
@@ -137,8 +141,13 @@ static struct str fill_record(struct journal_record *record,
     struct buf encoded;
     buf_init(&encoded, SIZE_MAX);
     journal_record_reset(record);
-    int64_t now_ms = (int64_t)next_random(seed);
-    see_record(want, lsn, now_ms, NULL);
+    struct journal_facts facts = {
+        .starts_epoch = lsn % 3 == 1,
+        .is_deferred = lsn % 5 == 1,
+        .now_ms = (int64_t)next_random(seed),
+        .id_next = next_random(seed),
+    };
+    see_record(want, lsn, &facts, NULL);
     for (uint64_t i = 0; i < next_random(seed) % 5; i++) {
         struct labels labels = make_labels(&arena, "name", PAIRS("a", "b"));
         uint64_t id = 1 + (next_random(seed) >> 8);
@@ -161,7 +170,7 @@ static struct str fill_record(struct journal_record *record,
     }
     buf_finish(&encoded);
     arena_finish(&arena);
-    return journal_seal_record(record, lsn % 3 == 1, now_ms);
+    return journal_seal_record(record, &facts);
 }
 
 static void put_record(struct world *w, uint64_t lsn, struct str body) {
@@ -314,14 +323,14 @@ static void late_samples(void **state) {
     struct journal_record record;
     journal_record_init(&record);
     assert_true(journal_record_is_empty(&record));
-    see_record(&want, 1, 77, NULL);
+    see_record(&want, 1, &(struct journal_facts){ .now_ms = 77 }, NULL);
     for (uint64_t i = 0; i < 20; i++) {
         struct sample sample = { .t_ms = INT64_MAX - (int64_t)(i * i), .value = (double)i / 2 };
         journal_add_late(&record, 100 - i, sample);
         see_late(&want, 100 - i, sample, NULL);
     }
     assert_false(journal_record_is_empty(&record));
-    struct str body = journal_seal_record(&record, false, 77);
+    struct str body = journal_seal_record(&record, &(struct journal_facts){ .now_ms = 77 });
     assert_true(parse_body(body, &visitor, &err));
     assert_memory_equal(&got, &want, sizeof(got));
     size_t cut_max = body.len;
@@ -358,7 +367,7 @@ static void version_1(void **state) {
     struct journal_decoder decoder;
     struct buf body;
     buf_init(&body, SIZE_MAX);
-    see_record(&want, 7, -5, NULL);
+    see_record(&want, 7, &(struct journal_facts){ .now_ms = -5 }, NULL);
     buf_svarint(&body, -5);
     buf_uvarint(&body, 1);
     buf_uvarint(&body, 3);
@@ -395,10 +404,13 @@ static bool keep_sample(void *ctx, uint64_t id, struct sample sample, struct err
     return true;
 }
 
-static bool ignore_record(void *ctx, uint64_t lsn, int64_t now_ms, struct err *err) {
+static bool ignore_record(void *ctx,
+                          uint64_t lsn,
+                          const struct journal_facts *facts,
+                          struct err *err) {
     (void)ctx;
     (void)lsn;
-    (void)now_ms;
+    (void)facts;
     (void)err;
     return true;
 }
@@ -414,7 +426,7 @@ static struct str step_record(struct journal_record *record,
     journal_record_reset(record);
     journal_add_late(record, 1, (struct sample){ .t_ms = 5, .value = -7 });
     journal_add_step(record, 1, 10, bytes, (size_t)(end - bytes));
-    return journal_seal_record(record, starts_epoch, 0);
+    return journal_seal_record(record, &(struct journal_facts){ .starts_epoch = starts_epoch });
 }
 
 /* A step is only believed right behind what it builds on. */

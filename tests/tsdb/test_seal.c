@@ -155,7 +155,9 @@ static void deleted_series_in_journal(void **state) {
     journal_add_late(&record, 9999, (struct sample){ .t_ms = 1, .value = 2 });
     MDB_txn *txn;
     assert_true(env_write_begin(&f->db->journal, &txn, &err));
-    assert_int_equal(journal_put(txn, f->db->log, lsn, journal_seal_record(&record, false, 0)), 0);
+    assert_int_equal(journal_put(txn, f->db->log, lsn,
+                                 journal_seal_record(&record, &(struct journal_facts){ 0 })),
+                     0);
     assert_int_equal(mdb_txn_commit(txn), 0);
     journal_record_finish(&record);
     fixture_reopen(f);

@@ -316,6 +316,7 @@ static void test_status(void **state) {
         { "/api/v1/status/buildinfo", 200, "…{\"status\":\"success\",\"data\":{\"version\":\"3." },
         { "/api/v1/status/flags", 200, OK("{}") },
         { "/api/v1/status/config", 200, OK("{\"yaml\":\"\"}") },
+        { "/api/v1/status/walreplay", 200, "…\"state\":\"done\"}" },
         { "/api/v1/status/runtimeinfo", 200, "…\"startTime\":\"2023-11-14T22:13:20" },
         { "/api/v1/status/tsdb?limit=2", 200,
           "…\"seriesCountByMetricName\":[{\"name\":\"up\",\"value\":2},"

@@ -113,18 +113,19 @@ static bool check_labels(struct labels labels, struct err *err) {
 
 bool tsdb_series(struct tsdb *db, struct labels labels, series_ref_t *ret, struct err *err) {
     uint64_t hash = head_hash(&db->head, labels);
-    *ret = head_find(&db->head, labels, hash);
+    bool is_replaying = ready_is_replaying(&db->ready);
+    *ret = is_replaying ? 0 : head_find(&db->head, labels, hash);
     if (*ret != 0) {
         return true;
     }
     if (!check_labels(labels, err)) {
         return false;
     }
-    if (ready_is_replaying(&db->ready)) {
-        if (!ready_wait(&db->ready, READY_WAIT_MS_MAX, err)) {
+    if (is_replaying) {
+        if (!defer_series(db, labels, hash, ret, err)) {
             return false;
         }
-        *ret = head_find(&db->head, labels, hash);
+        *ret = *ret != 0 ? *ret : head_find(&db->head, labels, hash);
     }
     return *ret != 0 || db_find_or_load_series(db, labels, hash, true, ret, err);
 }
@@ -178,7 +179,7 @@ static void find_or_load(struct tsdb *db,
             number[absent++] = i;
         }
     }
-    if (absent > 0 && has_room(db, absent) && !ready_is_replaying(&db->ready)) {
+    if (absent > 0 && has_room(db, absent)) {
         load_all(db, newcomers, absent);
         for (size_t i = 0; i < absent; i++) {
             ret[number[i]] = newcomers[i].ref;
@@ -190,6 +191,10 @@ void tsdb_series_all(struct tsdb *db,
                      const struct labels *labels,
                      size_t count,
                      series_ref_t *ret) {
+    if (ready_is_replaying(&db->ready)) {
+        memset(ret, 0, count * sizeof(ret[0]));
+        return;
+    }
     for (size_t i = 0; i < count; i += SERIES_AT_ONCE) {
         size_t left = count - i;
         find_or_load(db, labels + i, left < SERIES_AT_ONCE ? left : SERIES_AT_ONCE, ret + i);
@@ -199,6 +204,15 @@ void tsdb_series_all(struct tsdb *db,
 /* ---- coming back ---- */
 
 bool db_revive(struct tsdb *db, series_ref_t ref, series_ref_t *ret, struct err *err) {
+    if (defer_is_ref(ref)) {
+        if (!defer_resolve(db, ref, &ref, err)) {
+            return false;
+        }
+        if (head_series(&db->head, ref) != NULL) {
+            *ret = ref;
+            return true;
+        }
+    }
     uint64_t id = head_ref_id(&db->head, ref);
     MDB_txn *txn;
     if (!env_read_begin(&db->store.env, &txn, err)) {

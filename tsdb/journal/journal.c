@@ -21,7 +21,8 @@
 #define KEPT_BYTES_MAX ((size_t)256 << 10) /* of a buffer, from record to record */
 
 /* Of a body */
-#define FLAG_EPOCH 1
+#define FLAG_EPOCH    1
+#define FLAG_DEFERRED 2
 
 /* Of a sample, below its series */
 #define FLAG_TIME 1 /* not at the time of the sample before */
@@ -77,11 +78,15 @@ void journal_record_reset(struct journal_record *record) {
     record->t_last_ms = 0;
 }
 
+void journal_add_encoded(struct journal_record *record, uint64_t id, struct str labels) {
+    definitions_put(&record->before, id, labels, &record->definitions);
+    record->definition_count++;
+}
+
 void journal_add_definition(struct journal_record *record, uint64_t id, struct labels labels) {
     buf_reset(&record->encoded);
     labels_encode(labels, &record->encoded);
-    definitions_put(&record->before, id, buf_as_str(&record->encoded), &record->definitions);
-    record->definition_count++;
+    journal_add_encoded(record, id, buf_as_str(&record->encoded));
 }
 
 /* The difference of ids as zigzag, the flags below it: 66 bits, in seven-bit groups. */
@@ -139,10 +144,12 @@ void journal_add_late(struct journal_record *record, uint64_t id, struct sample 
     end_sample(record, token_put_absolute(&state, sample.value, out));
 }
 
-struct str journal_seal_record(struct journal_record *record, bool starts_epoch, int64_t now_ms) {
+struct str journal_seal_record(struct journal_record *record, const struct journal_facts *facts) {
     struct buf *body = &record->body;
-    buf_putc(body, starts_epoch ? FLAG_EPOCH : 0);
-    buf_svarint(body, now_ms);
+    int flags = (facts->starts_epoch ? FLAG_EPOCH : 0) | (facts->is_deferred ? FLAG_DEFERRED : 0);
+    buf_putc(body, (char)flags);
+    buf_svarint(body, facts->now_ms);
+    buf_uvarint(body, facts->id_next);
     buf_uvarint(body, record->definition_count);
     buf_str(body, buf_as_str(&record->definitions));
     buf_uvarint(body, record->sample_count);
@@ -409,6 +416,17 @@ static bool parse_whole_definitions(struct reader *reader,
     return true;
 }
 
+static struct journal_facts read_facts(struct reader *reader, uint8_t version) {
+    uint8_t flags = version == 1 ? 0 : reader_u8(reader);
+    struct journal_facts facts = {
+        .starts_epoch = (flags & FLAG_EPOCH) != 0,
+        .is_deferred = (flags & FLAG_DEFERRED) != 0,
+        .now_ms = reader_svarint(reader),
+    };
+    facts.id_next = version == 1 ? 0 : reader_uvarint(reader);
+    return facts;
+}
+
 bool journal_parse(struct journal_decoder *decoder,
                    uint8_t version,
                    struct str body,
@@ -416,12 +434,11 @@ bool journal_parse(struct journal_decoder *decoder,
                    const struct journal_visitor *visitor,
                    struct err *err) {
     struct reader reader = reader_init(body.ptr, body.len);
-    uint8_t flags = version == 1 ? 0 : reader_u8(&reader);
-    int64_t now_ms = reader_svarint(&reader);
+    struct journal_facts facts = read_facts(&reader, version);
     if (reader.is_bad) {
         return corrupt(err, lsn, "it ends early");
     }
-    bool is_start = (flags & FLAG_EPOCH) != 0;
+    bool is_start = facts.starts_epoch;
     bool is_gap = decoder->lsn_next != 0 && lsn != decoder->lsn_next;
     decoder->epoch += is_start || is_gap;
     decoder->has_gap = !is_start && (is_gap || decoder->has_gap);
@@ -430,7 +447,7 @@ bool journal_parse(struct journal_decoder *decoder,
     if (is_start && visitor->epoch != NULL) {
         visitor->epoch(visitor->ctx, lsn);
     }
-    if (!visitor->record(visitor->ctx, lsn, now_ms, err)) {
+    if (!visitor->record(visitor->ctx, lsn, &facts, err)) {
         return false;
     }
     bool ok = version == 1 ? parse_whole_definitions(&reader, lsn, visitor, err) &&
@@ -684,9 +701,50 @@ bool journal_walk(const struct env *env,
 
 bool journal_body_time(uint8_t version, struct str body, int64_t *ret_now_ms) {
     struct reader reader = reader_init(body.ptr, body.len);
-    if (version > 1) {
-        (void)reader_u8(&reader); /* flags */
-    }
-    *ret_now_ms = reader_svarint(&reader);
+    *ret_now_ms = read_facts(&reader, version).now_ms;
     return !reader.is_bad;
+}
+
+/* The facts of the record whose first part this is; false when it cannot be read. */
+static bool read_first_part(MDB_val key, MDB_val value, struct journal_facts *ret) {
+    const uint8_t *bytes = value.mv_data;
+    if (key.mv_size != KEY_BYTES || value.mv_size < HEADER_BYTES ||
+        bytes_le32(bytes) != part_crc(key.mv_data, bytes, value.mv_size)) {
+        return false;
+    }
+    struct reader reader = reader_init(bytes + HEADER_BYTES, value.mv_size - HEADER_BYTES);
+    struct journal_facts facts = read_facts(&reader, bytes[AT_VERSION]);
+    if (!reader.is_bad) {
+        *ret = facts;
+    }
+    return !reader.is_bad;
+}
+
+bool journal_id_next(const struct env *env,
+                     MDB_txn *txn,
+                     MDB_dbi log,
+                     uint64_t *ret_id_next,
+                     bool *ret_is_sure,
+                     struct err *err) {
+    MDB_cursor *cursor;
+    MDB_val key;
+    MDB_val value;
+    struct journal_facts facts = { 0 };
+    *ret_is_sure = true;
+    int rc = mdb_cursor_open(txn, log, &cursor);
+    if (rc != 0) {
+        return env_fail(env, err, rc, "reading the log");
+    }
+    rc = mdb_cursor_get(cursor, &key, &value, MDB_LAST);
+    uint64_t lsn = rc == 0 && key.mv_size == KEY_BYTES ? bytes_be64(key.mv_data) : 0;
+    while (rc == 0 && facts.id_next == 0) {
+        bool is_first = key.mv_size == KEY_BYTES && bytes_be32((uint8_t *)key.mv_data + 8) == 0;
+        bool is_read = is_first && read_first_part(key, value, &facts) && facts.id_next != 0;
+        bool is_newest = key.mv_size == KEY_BYTES && bytes_be64(key.mv_data) == lsn;
+        *ret_is_sure = *ret_is_sure && is_newest && (is_read || !is_first);
+        rc = mdb_cursor_get(cursor, &key, &value, MDB_PREV);
+    }
+    mdb_cursor_close(cursor);
+    *ret_id_next = facts.id_next;
+    return rc == 0 || rc == MDB_NOTFOUND || env_fail(env, err, rc, "reading the log");
 }

@@ -33,6 +33,8 @@ void journal_record_init(struct journal_record *record);
 void journal_record_finish(struct journal_record *record);
 void journal_record_reset(struct journal_record *record);
 void journal_add_definition(struct journal_record *record, uint64_t id, struct labels labels);
+/* The same of labels that are encoded already. */
+void journal_add_encoded(struct journal_record *record, uint64_t id, struct str labels);
 /* The next sample of its series, as the token head_accept() made. */
 void journal_add_step(struct journal_record *record,
                       uint64_t id,
@@ -46,8 +48,16 @@ static inline bool journal_record_is_empty(const struct journal_record *record) 
     return record->sample_count == 0;
 }
 
-/* Assemble the body; `now_ms` is kept for restoring to a point in time. */
-struct str journal_seal_record(struct journal_record *record, bool starts_epoch, int64_t now_ms);
+/* What a record says of itself. */
+struct journal_facts {
+    bool starts_epoch;
+    bool is_deferred; /* its samples, all of them late ones, are judged when it is replayed */
+    int64_t now_ms;   /* when it was committed, for restoring to a point in time */
+    uint64_t id_next; /* no id given out so far is as large; 0 = not known (version 1) */
+};
+
+/* Assemble the body. */
+struct str journal_seal_record(struct journal_record *record, const struct journal_facts *facts);
 
 /* Write a record's parts (MDB_APPEND). Returns an LMDB code. */
 int journal_put(MDB_txn *txn, MDB_dbi log, uint64_t lsn, struct str body);
@@ -65,6 +75,17 @@ WARN_UNUSED bool journal_bounds(const struct env *env,
                                 uint64_t *ret_first,
                                 uint64_t *ret_last,
                                 struct err *err);
+
+/*
+ * What the newest record says of id_next; 0 when there is no record. *ret_is_sure is false when it
+ * cannot be read or does not say: *ret_id_next is then of one before it, or 0.
+ */
+WARN_UNUSED bool journal_id_next(const struct env *env,
+                                 MDB_txn *txn,
+                                 MDB_dbi log,
+                                 uint64_t *ret_id_next,
+                                 bool *ret_is_sure,
+                                 struct err *err);
 
 /* Where the series stand while records are read in order. */
 struct journal_decoder {
@@ -88,10 +109,10 @@ struct journal_visitor {
     /* A record that starts an epoch comes; NULL when that does not matter. */
     void (*epoch)(void *ctx, uint64_t lsn);
     /* False with err set stops the walk. */
-    bool (*record)(void *ctx, uint64_t lsn, int64_t now_ms, struct err *err);
+    bool (*record)(void *ctx, uint64_t lsn, const struct journal_facts *facts, struct err *err);
     bool (*definition)(void *ctx, uint64_t id, struct str labels, struct err *err);
     bool (*sample)(void *ctx, uint64_t id, struct sample sample, struct err *err);
-    /* The same for one out of order. */
+    /* The same for one out of order, or of a deferred record. */
     bool (*late)(void *ctx, uint64_t id, struct sample sample, struct err *err);
     /* NULL, or instead of the four above: the body as it is, valid during the call. Stops the walk
      * also without err. */

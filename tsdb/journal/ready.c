@@ -21,29 +21,41 @@ void ready_finish(struct ready *ready) {
     pthread_mutex_destroy(&ready->lock);
 }
 
-static void *ready_main(void *arg) {
-    struct tsdb *db = arg;
-    struct ready *ready = &db->ready;
-    struct err err = ERR_INIT;
-    bool ok = recover(db, &err) && rollup_load(db, &err);
-    if (!ok) {
-        /* Without the journal's samples nothing may be judged, nor trimmed. */
-        err_wrap(&err, "replaying the journal");
-        db_latch(db, &err);
-    }
+void ready_open(struct ready *ready) {
     pthread_mutex_lock(&ready->lock);
-    ready->is_failed = !ok;
-    ready->err = err;
     atomic_store_explicit(&ready->is_replaying, false, memory_order_release);
     pthread_cond_broadcast(&ready->cond);
     pthread_mutex_unlock(&ready->lock);
+}
+
+/* Without the journal's samples nothing may be trimmed or answered. What was to be replayed is
+ * replayed by the next opening, and so is what still gets written while this one is closed. */
+static void fail(struct tsdb *db, const struct err *err) {
+    struct ready *ready = &db->ready;
+    if (!ready->is_stopping) {
+        db_latch(db, err);
+    }
+    pthread_mutex_lock(&ready->lock);
+    ready->is_failed = true;
+    ready->err = *err;
+    pthread_cond_broadcast(&ready->cond);
+    pthread_mutex_unlock(&ready->lock);
+}
+
+static void *ready_main(void *arg) {
+    struct tsdb *db = arg;
+    struct err err = ERR_INIT;
+    if (!rollup_load(db, &err) || !recover(db, &err)) {
+        err_wrap(&err, "replaying the journal");
+        fail(db, &err);
+    }
     committer_wake(db);
     return NULL;
 }
 
 bool ready_start(struct tsdb *db, struct err *err) {
     if (db->is_read_only) {
-        return recover(db, err) && rollup_load(db, err);
+        return rollup_load(db, err) && recover(db, err);
     }
     struct ready *ready = &db->ready;
     ready->is_replaying = true;
@@ -79,11 +91,11 @@ bool ready_wait(struct ready *ready, int64_t timeout_ms, struct err *err) {
     };
     int rc = 0;
     pthread_mutex_lock(&ready->lock);
-    while (ready_is_replaying(ready) && rc != ETIMEDOUT) {
+    while (ready_is_replaying(ready) && !ready->is_failed && rc != ETIMEDOUT) {
         rc = timeout_ms < 0 ? pthread_cond_wait(&ready->cond, &ready->lock)
                             : pthread_cond_timedwait(&ready->cond, &ready->lock, &until);
     }
-    bool is_over = !ready_is_replaying(ready);
+    bool is_over = !ready_is_replaying(ready) || ready->is_failed;
     bool is_failed = ready->is_failed;
     if (is_failed) {
         *err = ready->err;

@@ -1,8 +1,8 @@
 /*
  * Opening does not wait for the journal: a thread replays it while the tables can be read and
- * changed already. What needs the head waits for the replay: finding a series, a commit with
- * samples (and everything committed behind it), queriers, maintenance. So a verdict is always given
- * with the whole of what is on disk in view, and an answer has all of it.
+ * changed already, and samples are written down to be judged later (defer.h). What needs the head
+ * waits for the replay: queriers, maintenance. So a verdict is always given with the whole of what
+ * is on disk in view, and an answer has all of it.
  *
  * Threads: any, for every function.
  */
@@ -19,10 +19,11 @@
 struct ready {
     pthread_mutex_t lock;
     pthread_cond_t cond;
-    _Atomic bool is_replaying; /* set back under lock */
+    _Atomic bool is_replaying; /* set back under apply (db.h) and lock; stays when stopped */
     _Atomic bool is_stopping;  /* the replay gives up */
+    uint64_t lsn_start;        /* up to here nothing is to be replayed */
+    uint64_t lsn_end;          /* newest record on disk at the opening */
     _Atomic uint64_t lsn_now;  /* how far it is */
-    _Atomic uint64_t lsn_end;  /* newest record on disk at the opening */
     bool is_failed;            /* guarded by lock */
     struct err err;            /* guarded by lock: why */
     bool has_thread;
@@ -36,7 +37,9 @@ void ready_finish(struct ready *ready);
 
 /* Start the replay; for reading only it is done when this returns. */
 WARN_UNUSED bool ready_start(struct tsdb *db, struct err *err);
-/* Give it up if it still runs. */
+/* By the replay, under apply: it is through. */
+void ready_open(struct ready *ready);
+/* Give it up if it still runs; then the store stays as it is in the middle of it. */
 void ready_stop(struct tsdb *db);
 
 static inline bool ready_is_replaying(const struct ready *ready) {

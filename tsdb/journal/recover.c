@@ -8,6 +8,8 @@
  *      they are sealed already, which shows by their time: within a series time ascends, so a
  *      sample at or before the newest sealed one of its series is in the store. Those that came out
  *      of order are marked in the journal: they are looked up
+ *   4. what was committed meanwhile (defer.h), the last of it while commits are held up; then the
+ *      store is ready
  *
  * Idempotent: it writes nothing but the initial rows of a fresh directory. The journal's snapshot
  * is taken before the store's, so a live writer beside a read-only opening cannot hide samples
@@ -28,6 +30,14 @@
 
 #define REF_GONE UINT64_MAX /* nobody knows the labels of this id */
 
+/* Ids that may have been given out since the newest record that says so. */
+#define IDS_UNKNOWN (UINT64_C(1) << 28)
+
+/* Rounds of replaying what was committed meanwhile; what is left then is read while commits are
+ * held up. */
+#define CATCH_UP_ROUNDS_MAX     20
+#define CATCH_UP_RECORDS_ENOUGH 8
+
 struct recovery {
     struct tsdb *db;
     MDB_txn *store_txn;
@@ -36,7 +46,9 @@ struct recovery {
     struct replay *replay;
     struct arena arena; /* labels of one series */
     struct store_row row;
-    uint64_t lsn;
+    uint64_t lsn;      /* of the record being replayed */
+    uint64_t lsn_done; /* everything up to it is */
+    bool is_deferred;  /* the record is (defer.h) */
     uint64_t id_max;
     uint64_t orphan_count; /* samples of series nobody knows the labels of */
     bool is_damaged;       /* some of the journal */
@@ -90,6 +102,35 @@ static bool get_series(struct recovery *recovery,
     return true;
 }
 
+/*
+ * A deferred record gives every series an id of its own; 0 when the labels are not known under
+ * another one. The head knows most: asking it is cheap.
+ */
+static bool find_known(struct recovery *recovery,
+                       struct labels labels,
+                       uint64_t *ret_id,
+                       series_ref_t *ret_ref,
+                       struct err *err) {
+    struct tsdb *db = recovery->db;
+    *ret_id = 0;
+    *ret_ref = head_find_quiet(&db->head, labels, head_hash(&db->head, labels));
+    if (*ret_ref != 0) {
+        *ret_id = head_series(&db->head, *ret_ref)->id;
+        return true;
+    }
+    struct err what = ERR_INIT;
+    if (catalog_find(&db->store, recovery->store_txn, labels, ret_id, &what)) {
+        return true;
+    }
+    if (what.code != ERR_CORRUPT) {
+        *err = what;
+        return false;
+    }
+    damage_note(db, DAMAGE_SERIES, &what);
+    *ret_id = 0;
+    return true;
+}
+
 /* Into the head under its id; `labels_bytes` as the journal gives them, or empty. */
 static bool enter_series(struct recovery *recovery,
                          uint64_t id,
@@ -117,6 +158,18 @@ static bool enter_series(struct recovery *recovery,
     if (newcomer.labels.count == 0 || newcomer.labels.count > LABELS_COUNT_MAX) {
         return err_set(err, ERR_CORRUPT, "the labels of series %" PRIu64 " are not there", id);
     }
+    recovery->id_max = id > recovery->id_max ? id : recovery->id_max;
+    if (!is_stored && recovery->is_deferred) {
+        uint64_t known;
+        if (!find_known(recovery, newcomer.labels, &known, ret, err) ||
+            (known != 0 && *ret == 0 && !enter_series(recovery, known, STR(""), ret, err))) {
+            return false;
+        }
+        if (known != 0) {
+            u64map_put(&recovery->refs, id, *ret);
+            return true;
+        }
+    }
     struct err what = ERR_INIT;
     if (is_stored && !find_last(recovery, &newcomer, &what)) {
         if (what.code != ERR_CORRUPT) {
@@ -130,7 +183,6 @@ static bool enter_series(struct recovery *recovery,
     newcomer.hash = head_hash(&db->head, newcomer.labels);
     *ret = head_insert(&db->head, &newcomer);
     u64map_put(&recovery->refs, id, *ret);
-    recovery->id_max = id > recovery->id_max ? id : recovery->id_max;
     return true;
 }
 
@@ -206,10 +258,15 @@ static void replay_epoch(void *ctx, uint64_t lsn) {
     head_begin_epoch(&recovery->db->head, lsn);
 }
 
-static bool replay_record(void *ctx, uint64_t lsn, int64_t now_ms, struct err *err) {
+static bool replay_record(void *ctx,
+                          uint64_t lsn,
+                          const struct journal_facts *facts,
+                          struct err *err) {
     struct recovery *recovery = ctx;
     struct ready *ready = &recovery->db->ready;
     recovery->lsn = lsn;
+    recovery->is_deferred = facts->is_deferred;
+    replay_set_deferred(recovery->replay, facts->is_deferred);
     ready->lsn_now = lsn;
     return !ready->is_stopping || err_set(err, ERR_UNAVAILABLE, "the store is closing");
 }
@@ -219,6 +276,9 @@ static bool replay_definition(void *ctx, uint64_t id, struct str labels, struct 
     series_ref_t ref;
     struct err what = ERR_INIT;
     if (find_series(recovery, id, labels, &ref, &what)) {
+        if (recovery->is_deferred) {
+            defer_note_series(recovery->db, recovery->lsn, id, ref);
+        }
         return true;
     }
     err_wrap(&what, "replaying record %" PRIu64 " of the journal", recovery->lsn);
@@ -295,11 +355,26 @@ static bool find_replayed(struct recovery *recovery,
     return true;
 }
 
+static bool replay_sample(void *ctx, uint64_t id, struct sample sample, struct err *err) {
+    struct recovery *recovery = ctx;
+    series_ref_t ref;
+    if (!find_replayed(recovery, id, sample, &ref, err)) {
+        return false;
+    }
+    if (ref != 0) {
+        replay_add(recovery->replay, ref, sample, recovery->lsn);
+    }
+    return true;
+}
+
 /* Whether it is sealed shows by looking only; that is done for many at once. */
 static bool replay_late(void *ctx, uint64_t id, struct sample sample, struct err *err) {
     struct recovery *recovery = ctx;
     struct tsdb *db = recovery->db;
     series_ref_t ref;
+    if (recovery->is_deferred) {
+        return replay_sample(ctx, id, sample, err);
+    }
     if (!find_replayed(recovery, id, sample, &ref, err)) {
         return false;
     }
@@ -318,22 +393,8 @@ static bool replay_late(void *ctx, uint64_t id, struct sample sample, struct err
     return true;
 }
 
-static bool replay_sample(void *ctx, uint64_t id, struct sample sample, struct err *err) {
-    struct recovery *recovery = ctx;
-    series_ref_t ref;
-    if (!find_replayed(recovery, id, sample, &ref, err)) {
-        return false;
-    }
-    if (ref != 0) {
-        replay_add(recovery->replay, ref, sample, recovery->lsn);
-    }
-    return true;
-}
-
-static bool replay(struct recovery *recovery,
-                   MDB_txn *journal_txn,
-                   uint64_t applied_lsn,
-                   struct err *err) {
+/* The records behind those that are done. */
+static bool walk_on(struct recovery *recovery, MDB_txn *journal_txn, struct err *err) {
     struct tsdb *db = recovery->db;
     struct journal_visitor visitor = {
         .epoch = replay_epoch,
@@ -346,26 +407,62 @@ static bool replay(struct recovery *recovery,
     };
     uint64_t first;
     uint64_t last;
-    recovery->lsn = applied_lsn;
-    head_begin_epoch(&db->head, applied_lsn + 1);
-    if (!journal_bounds(&db->journal, journal_txn, db->log, &first, &last, err)) {
+    recovery->lsn = recovery->lsn_done;
+    if (!journal_bounds(&db->journal, journal_txn, db->log, &first, &last, err) ||
+        !journal_walk(&db->journal, journal_txn, db->log, recovery->lsn_done + 1, &visitor, err)) {
         return false;
     }
-    if (!replay_begin(db, &recovery->replay, err)) {
-        return false;
-    }
-    bool ok = journal_walk(&db->journal, journal_txn, db->log, applied_lsn + 1, &visitor, err);
-    replay_end(recovery->replay);
-    if (!ok) {
-        return false;
-    }
-    late_drop_sealed(db, recovery->store_txn);
-    tell_orphans(recovery);
     /* Behind a damaged last record, too: its key is taken. */
-    db->visible_lsn = last > recovery->lsn ? last : recovery->lsn;
-    head_begin_epoch(&db->head, db->visible_lsn + 1);
-    db->epoch_start_ms = clock_wall_ms(db->clock);
+    recovery->lsn_done = last > recovery->lsn ? last : recovery->lsn;
     return true;
+}
+
+/* The same of what was committed since; *ret_count: that many records. */
+static bool walk_newer(struct recovery *recovery, uint64_t *ret_count, struct err *err) {
+    struct tsdb *db = recovery->db;
+    uint64_t before = recovery->lsn_done;
+    MDB_txn *journal_txn;
+    if (!env_read_begin(&db->journal, &journal_txn, err)) {
+        return false;
+    }
+    bool ok = walk_on(recovery, journal_txn, err);
+    env_read_end(&db->journal, journal_txn);
+    *ret_count = recovery->lsn_done - before;
+    return ok;
+}
+
+/* All there is, with nobody committing: what comes now is ordinary. */
+static void settle(struct recovery *recovery) {
+    struct tsdb *db = recovery->db;
+    replay_flush(recovery->replay);
+    db->visible_lsn = recovery->lsn_done;
+    head_begin_epoch(&db->head, db->visible_lsn + 1);
+    db->epoch_bytes = 0;
+    db->epoch_start_ms = clock_wall_ms(db->clock);
+    if (recovery->id_max >= db->head.id_next) {
+        db->head.id_next = recovery->id_max + 1;
+    }
+    db->id_floor = db->head.id_next;
+    defer_settle(db);
+    ready_open(&db->ready);
+}
+
+static bool catch_up(struct recovery *recovery, struct err *err) {
+    struct tsdb *db = recovery->db;
+    uint64_t count = db->is_read_only ? 0 : UINT64_MAX;
+    for (int i = 0; i < CATCH_UP_ROUNDS_MAX && count > CATCH_UP_RECORDS_ENOUGH; i++) {
+        if (!walk_newer(recovery, &count, err)) {
+            return false;
+        }
+        replay_flush(recovery->replay);
+    }
+    pthread_mutex_lock(&db->apply);
+    bool ok = db->is_read_only || walk_newer(recovery, &count, err);
+    if (ok) {
+        settle(recovery);
+    }
+    pthread_mutex_unlock(&db->apply);
+    return ok;
 }
 
 bool recover_check(struct tsdb *db, struct err *err) {
@@ -373,19 +470,29 @@ bool recover_check(struct tsdb *db, struct err *err) {
     bool found;
     uint64_t first = 0;
     uint64_t last = 0;
+    uint64_t id_next = 0;
+    bool is_sure = true;
     MDB_txn *txn;
     /* The journal first: what is missing from it was applied before. */
     if (!env_read_begin(&db->journal, &txn, err)) {
         return false;
     }
-    bool ok = journal_bounds(&db->journal, txn, db->log, &first, &last, err);
+    bool ok = journal_bounds(&db->journal, txn, db->log, &first, &last, err) &&
+              journal_id_next(&db->journal, txn, db->log, &id_next, &is_sure, err);
     env_read_end(&db->journal, txn);
     if (!ok || !env_read_begin(&db->store.env, &txn, err)) {
         return false;
     }
     ok = store_get_state(&db->store, txn, &state, &found, err);
     env_read_end(&db->store.env, txn);
-    db->ready.lsn_end = last > state.applied_lsn ? last : state.applied_lsn;
+    id_next = state.id_next > id_next ? state.id_next : id_next;
+    id_next += is_sure ? 0 : IDS_UNKNOWN;
+    db->head.id_next = id_next > 0 ? id_next : 1;
+    uint64_t lsn_end = last > state.applied_lsn ? last : state.applied_lsn;
+    db->ready.lsn_start = state.applied_lsn;
+    db->ready.lsn_now = state.applied_lsn;
+    db->ready.lsn_end = lsn_end;
+    defer_begin(&db->defer, db->head.id_next, lsn_end);
     db->trim_lsn = state.applied_lsn; /* shipping goes by it before the replay is through */
     if (ok && first > state.applied_lsn + 1) {
         return err_set(err, ERR_CORRUPT,
@@ -432,6 +539,7 @@ static bool load_times(struct recovery *recovery, struct err *err) {
     return ok;
 }
 
+/* What was there at the opening. */
 static bool run(struct recovery *recovery, MDB_txn *journal_txn, struct err *err) {
     struct tsdb *db = recovery->db;
     struct store_state state = { 0 };
@@ -439,18 +547,37 @@ static bool run(struct recovery *recovery, MDB_txn *journal_txn, struct err *err
     if (!store_get_state(&db->store, recovery->store_txn, &state, &found, err)) {
         return false;
     }
-    if (found) {
-        db->head.id_next = state.id_next > 0 ? state.id_next : 1;
-    }
+    recovery->lsn_done = state.applied_lsn;
+    head_begin_epoch(&db->head, recovery->lsn_done + 1);
     if (!load_times(recovery, err) || !load_pending(recovery, err) ||
-        !replay(recovery, journal_txn, state.applied_lsn, err)) {
+        !walk_on(recovery, journal_txn, err)) {
         return false;
     }
-    if (recovery->id_max >= db->head.id_next) {
-        db->head.id_next = recovery->id_max + 1;
-    }
-    db->id_floor = db->head.id_next;
+    replay_flush(recovery->replay);
+    late_drop_sealed(db, recovery->store_txn);
+    tell_orphans(recovery);
     return true;
+}
+
+static bool recover_with(struct recovery *recovery, struct err *err) {
+    struct tsdb *db = recovery->db;
+    MDB_txn *journal_txn;
+    if (!env_read_begin(&db->journal, &journal_txn, err)) {
+        return false;
+    }
+    bool is_open = env_read_begin(&db->store.env, &recovery->store_txn, err);
+    if (is_open) {
+        catalog_reader_init(&recovery->catalog, &db->store, recovery->store_txn);
+    }
+    bool ok = is_open && run(recovery, journal_txn, err);
+    /* The committer, which holds `apply`, may wait for the journal's readers. */
+    env_read_end(&db->journal, journal_txn);
+    ok = ok && catch_up(recovery, err);
+    if (is_open) {
+        catalog_reader_finish(&recovery->catalog);
+        env_read_end(&db->store.env, recovery->store_txn);
+    }
+    return ok;
 }
 
 bool recover(struct tsdb *db, struct err *err) {
@@ -462,19 +589,12 @@ bool recover(struct tsdb *db, struct err *err) {
     if (db->retention_ms > 0) {
         recovery.t_min_ms = i64_sub_sat(clock_wall_ms(db->clock), db->retention_ms);
     }
-    arena_init(&recovery.arena, SIZE_MAX);
-    MDB_txn *journal_txn;
-    if (!env_read_begin(&db->journal, &journal_txn, err)) {
+    if (!replay_begin(db, &recovery.replay, err)) {
         return false;
     }
-    bool ok = env_read_begin(&db->store.env, &recovery.store_txn, err);
-    if (ok) {
-        catalog_reader_init(&recovery.catalog, &db->store, recovery.store_txn);
-        ok = run(&recovery, journal_txn, err);
-        catalog_reader_finish(&recovery.catalog);
-        env_read_end(&db->store.env, recovery.store_txn);
-    }
-    env_read_end(&db->journal, journal_txn);
+    arena_init(&recovery.arena, SIZE_MAX);
+    bool ok = recover_with(&recovery, err);
+    replay_end(recovery.replay);
     u64map_finish(&recovery.refs);
     store_row_finish(&recovery.row);
     arena_finish(&recovery.arena);

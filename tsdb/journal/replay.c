@@ -2,6 +2,7 @@
 #include "tsdb/journal/replay.h"
 
 #include "base/mem.h"
+#include "tsdb/write/late.h"
 
 #define BLOCK_SAMPLES   4096
 #define BLOCK_COUNT     8
@@ -24,6 +25,8 @@ struct block {
 /* A ring: the walker fills block `filled`, the appender empties block `emptied`. */
 struct replay {
     struct tsdb *db;
+    struct late *late; /* the appender's */
+    bool is_deferred;  /* changes while the ring is empty */
     pthread_t thread;
     pthread_mutex_t lock;
     pthread_cond_t cond;
@@ -46,6 +49,19 @@ static void fetch_ahead(struct head *head, const struct block *block, size_t i) 
     }
 }
 
+/* Older than the newest of its series, and nobody looked yet whether it is there. */
+static void append_older(struct replay *replay, const struct entry *entry) {
+    struct tsdb *db = replay->db;
+    struct sample sample = entry->sample;
+    switch (late_judge(replay->late, entry->series, entry->handle, sample)) {
+    case TSDB_DUPLICATE: break;
+    case TSDB_CONFLICT: defer_note_conflict(db, entry->lsn, entry->handle, sample); break;
+    default:
+        side_add(&db->side, entry->handle, sample, entry->lsn);
+        db_note_time(db, sample.t_ms, sample.t_ms);
+    }
+}
+
 static void append_block(struct replay *replay, const struct block *block) {
     struct head *head = &replay->db->head;
     struct head_stripe *held = NULL;
@@ -57,7 +73,15 @@ static void append_block(struct replay *replay, const struct block *block) {
         struct series *series = entry->series;
         fetch_ahead(head, block, i);
         if (series->has_last && entry->sample.t_ms <= series->t_last_ms) {
-            continue; /* sealed */
+            if (!replay->is_deferred) {
+                continue; /* sealed */
+            }
+            if (held != NULL) {
+                pthread_mutex_unlock(&held->lock);
+                held = NULL;
+            }
+            append_older(replay, entry);
+            continue;
         }
         struct head_stripe *stripe = head_stripe(head, entry->handle);
         if (stripe != held || held_count == STRIPE_HOLD_MAX) {
@@ -77,8 +101,11 @@ static void append_block(struct replay *replay, const struct block *block) {
     }
     if (held != NULL) {
         pthread_mutex_unlock(&held->lock);
+    }
+    if (t_min_ms <= t_max_ms) {
         db_note_time(replay->db, t_min_ms, t_max_ms);
     }
+    late_end_group(replay->late);
 }
 
 static void *replay_main(void *arg) {
@@ -114,16 +141,22 @@ static void hand_over(struct replay *replay) {
     pthread_mutex_unlock(&replay->lock);
 }
 
+static void finish(struct replay *replay) {
+    late_destroy(replay->late);
+    pthread_cond_destroy(&replay->cond);
+    pthread_mutex_destroy(&replay->lock);
+    mem_free(replay);
+}
+
 bool replay_begin(struct tsdb *db, struct replay **ret, struct err *err) {
     struct replay *replay = mem_calloc(1, sizeof(*replay));
     replay->db = db;
+    replay->late = late_create(db);
     pthread_mutex_init(&replay->lock, NULL);
     pthread_cond_init(&replay->cond, NULL);
     int rc = pthread_create(&replay->thread, NULL, replay_main, replay);
     if (rc != 0) {
-        pthread_cond_destroy(&replay->cond);
-        pthread_mutex_destroy(&replay->lock);
-        mem_free(replay);
+        finish(replay);
         return err_set_errno(err, ERR_IO, rc, "starting the replay");
     }
     *ret = replay;
@@ -141,6 +174,13 @@ void replay_add(struct replay *replay, series_ref_t ref, struct sample sample, u
     };
     if (block->count == BLOCK_SAMPLES) {
         hand_over(replay);
+    }
+}
+
+void replay_set_deferred(struct replay *replay, bool is_deferred) {
+    if (is_deferred != replay->is_deferred) {
+        replay_flush(replay);
+        replay->is_deferred = is_deferred;
     }
 }
 
@@ -163,7 +203,5 @@ void replay_end(struct replay *replay) {
     pthread_cond_broadcast(&replay->cond);
     pthread_mutex_unlock(&replay->lock);
     pthread_join(replay->thread, NULL);
-    pthread_cond_destroy(&replay->cond);
-    pthread_mutex_destroy(&replay->lock);
-    mem_free(replay);
+    finish(replay);
 }

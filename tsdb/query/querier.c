@@ -155,6 +155,9 @@ static void index_overlay(struct overlay *overlay) {
         uint64_t number = overlay->seen + 1;
         uint64_t before = 0;
         series_ref_t ref = batch->samples[overlay->seen].ref;
+        if (defer_is_ref(ref) && defer_ref(batch->db, ref) != 0) {
+            ref = defer_ref(batch->db, ref);
+        }
         (void)u64map_get(&overlay->last, ref, &before);
         overlay->previous[number] = (uint32_t)before;
         u64map_put(&overlay->last, ref, number);

@@ -341,10 +341,10 @@ static bool check_kv(struct verify *verify, struct err *err) {
     return true;
 }
 
-static bool on_record(void *ctx, uint64_t lsn, int64_t now_ms, struct err *err) {
+static bool on_record(void *ctx, uint64_t lsn, const struct journal_facts *facts, struct err *err) {
     struct verify *verify = ctx;
     (void)lsn;
-    (void)now_ms;
+    (void)facts;
     (void)err;
     verify->totals.journal_records++;
     return true;

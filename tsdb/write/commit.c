@@ -9,6 +9,9 @@
  *   publish  the samples go to the head under the new LSN, then visible_lsn moves: readers see the
  *            whole group in one step; then the callbacks
  *
+ * While the journal is replayed nothing can be judged: the samples go to a deferred record, and to
+ * the head when the replay comes to it (defer.h).
+ *
  * When the write fails the undo entries are rolled back: nothing of the group happened. Failures
  * for want of space are reported and tried again with the next group; any other failure latches the
  * store read-only, because after a failed fsync nobody knows what the disk holds.
@@ -40,6 +43,8 @@ struct group {
     struct late *late;
     size_t late_noted; /* accepted samples that `late` knows of */
     size_t late_count; /* accepted late ones */
+    bool is_deferred;  /* the journal is being replayed: defer.h */
+    size_t deferred_count;
     int64_t now_ms;
     int64_t t_min_ms; /* bounds of what is taken */
     int64_t t_max_ms;
@@ -117,7 +122,8 @@ static void accept_sample(struct group *group,
     }
 }
 
-/* Series of the batch that left the head come back first: pointers must hold for the group. */
+/* Series of the batch that left the head come back first: pointers must hold for the group. So do
+ * provisional refs, which no series has. */
 static bool resolve_refs(struct group *group, struct tsdb_batch *batch) {
     struct head *head = &group->db->head;
     for (size_t i = 0; i < batch->sample_count; i++) {
@@ -150,6 +156,21 @@ static void judge_batch(struct group *group, struct tsdb_batch *batch) {
     }
 }
 
+/* Time alone is known: see defer.h. */
+static void defer_batch(struct group *group, struct tsdb_batch *batch) {
+    memset(batch->result.counts, 0, sizeof(batch->result.counts));
+    for (size_t i = 0; i < batch->sample_count; i++) {
+        int64_t t_ms = batch->samples[i].sample.t_ms;
+        enum tsdb_outcome outcome = t_ms < group->t_min_ms   ? TSDB_TOO_OLD
+                                    : t_ms > group->t_max_ms ? TSDB_TOO_NEW
+                                                             : TSDB_ACCEPTED;
+        batch->outcomes[i] = (uint8_t)outcome;
+        batch->result.counts[outcome]++;
+    }
+    defer_add(group->db, batch, &group->record);
+    group->deferred_count += batch->result.counts[TSDB_ACCEPTED];
+}
+
 static void forget_accepted(struct group *group) {
     if (group->accepted_cap > ACCEPTED_KEPT_MAX) {
         mem_free(group->accepted);
@@ -159,6 +180,7 @@ static void forget_accepted(struct group *group) {
     group->accepted_count = 0;
     group->late_noted = 0;
     group->late_count = 0;
+    group->deferred_count = 0;
     journal_record_reset(&group->record);
 }
 
@@ -166,6 +188,7 @@ static void undo_all(struct group *group) {
     for (size_t i = group->accepted_count; i > 0; i--) {
         head_undo(&group->accepted[i - 1]);
     }
+    defer_undo(group->db);
     forget_accepted(group);
 }
 
@@ -245,11 +268,22 @@ static void judge_failure(struct tsdb *db, int rc, struct err *err) {
     db_latch(db, err);
 }
 
+/* The first record of the epoch that commits belong to. */
+static uint64_t epoch_lsn(const struct group *group) {
+    const struct tsdb *db = group->db;
+    return group->is_deferred ? db->defer.lsn_before + 1 : db->head.epoch_lsn;
+}
+
 static bool write_group(struct group *group, uint64_t lsn, struct err *err) {
     struct tsdb *db = group->db;
     bool has_record = !journal_record_is_empty(&group->record);
-    bool starts_epoch = has_record && lsn == db->head.epoch_lsn;
-    struct str body = journal_seal_record(&group->record, starts_epoch, group->now_ms);
+    struct journal_facts facts = {
+        .starts_epoch = has_record && lsn == epoch_lsn(group),
+        .is_deferred = group->is_deferred,
+        .now_ms = group->now_ms,
+        .id_next = db->head.id_next,
+    };
+    struct str body = journal_seal_record(&group->record, &facts);
     int rc = write_once(group, lsn, body);
     while (rc == MDB_MAP_FULL && env_grow(&db->journal, err)) {
         rc = write_once(group, lsn, body);
@@ -317,6 +351,7 @@ static void append_accepted(struct group *group, uint64_t lsn) {
 static void publish(struct group *group, uint64_t lsn) {
     struct tsdb *db = group->db;
     append_accepted(group, lsn);
+    defer_committed(db, lsn, group->deferred_count);
     if (group->accepted_count > 0) {
         db->samples_total += group->accepted_count;
         db->visible_lsn = lsn;
@@ -360,7 +395,7 @@ static bool admit(struct tsdb *db, bool is_low, struct tsdb_batch *batch) {
     if (db->is_latched || (is_low && batch->cls == TSDB_INGEST)) {
         return tsdb_health(db, err);
     }
-    return true;
+    return !ready_is_replaying(&db->ready) || defer_admit(db, batch, err);
 }
 
 static void set_durable(struct group *group) {
@@ -376,12 +411,14 @@ static void set_durable(struct group *group) {
 static bool try_group(struct group *group, struct err *err) {
     struct tsdb *db = group->db;
     for (size_t i = 0; i < group->batch_count; i++) {
-        judge_batch(group, group->batches[i]);
+        if (group->is_deferred) {
+            defer_batch(group, group->batches[i]);
+        } else {
+            judge_batch(group, group->batches[i]);
+        }
     }
     late_end_group(group->late);
-    /* While the journal is replayed tables alone change, behind the newest record there is. */
-    uint64_t newest = ready_is_replaying(&db->ready) ? db->ready.lsn_end : db->visible_lsn;
-    uint64_t lsn = newest + 1;
+    uint64_t lsn = (group->is_deferred ? db->defer.lsn_last : db->visible_lsn) + 1;
     if (!write_group(group, lsn, err)) {
         undo_all(group);
         return false;
@@ -419,8 +456,9 @@ static void gather(struct group *group, struct tsdb_batch *list) {
         db->retention_ms > 0 ? i64_sub_sat(group->now_ms, db->retention_ms) : INT64_MIN;
     group->t_max_ms =
         db->future_ms_max > 0 ? i64_add_sat(group->now_ms, db->future_ms_max) : INT64_MAX;
+    group->is_deferred = ready_is_replaying(&db->ready); /* until apply is given back */
     for (struct tsdb_batch *batch = list; batch != NULL; batch = batch->next) {
-        if (!admit(db, is_low, batch) || !resolve_refs(group, batch)) {
+        if (!admit(db, is_low, batch) || (!group->is_deferred && !resolve_refs(group, batch))) {
             continue;
         }
         batch->outcomes = mem_alloc(batch->sample_count);

@@ -8,25 +8,19 @@
 
 /* ---- the thread ---- */
 
-/* Samples are judged against the head, so they wait for it; batches behind them, too: commits keep
- * their order. */
-static bool may_take(struct tsdb *db, const struct tsdb_batch *batch) {
-    return batch != NULL && (batch->sample_count == 0 || !ready_is_replaying(&db->ready));
-}
-
 /* Take what waits, up to GROUP_BYTES_MAX; blocks until there is work. False: closing and
  * drained. */
 static bool take_batches(struct tsdb *db, struct tsdb_batch **ret) {
     pthread_mutex_lock(&db->queue_lock);
-    while (!may_take(db, db->queue_first) && !db->is_closing &&
+    while (db->queue_first == NULL && !db->is_closing &&
            (db_trim_target(db) <= db->trimmed_lsn || db->is_latched || db->is_no_space)) {
         pthread_cond_wait(&db->queue_cond, &db->queue_lock);
     }
     bool has_work = db->queue_first != NULL || !db->is_closing;
-    struct tsdb_batch *first = may_take(db, db->queue_first) ? db->queue_first : NULL;
+    struct tsdb_batch *first = db->queue_first;
     struct tsdb_batch *last = NULL;
     size_t bytes = 0;
-    for (struct tsdb_batch *at = first; may_take(db, at); at = at->next) {
+    for (struct tsdb_batch *at = first; at != NULL; at = at->next) {
         bytes += at->bytes;
         if (last != NULL && bytes > GROUP_BYTES_MAX) {
             break;

@@ -174,6 +174,8 @@ struct tsdb_metrics {
     struct metric *merge_bytes;
     struct metric *merge_seconds;
     struct metric *rollup_rows;
+    struct metric *scrub_bytes;
+    struct metric *scrub_passes;
     struct metric *journal_bytes;
     struct metric *store_bytes;
     struct metric *pending_bytes;
@@ -281,6 +283,7 @@ struct tsdb {
     bool has_rollups_due;                             /* under maintain_lock */
     int64_t rollup_needs_ms;      /* start of the first one due; under maintain_lock */
     _Atomic int64_t raw_floor_ms; /* samples before it are gone */
+    struct scrub *scrub;          /* NULL: not begun; under maintain_lock */
     bool has_swept;               /* under maintain_lock: the series table, since the start */
 };
 

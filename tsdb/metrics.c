@@ -64,6 +64,10 @@ static void init_counters(struct tsdb_metrics *m, struct metric_registry *r) {
         "Readers of other processes that died and held back pages; cleared every 10 s.", NULL);
     m->rollup_rows = metric_counter(r, "tocsin_tsdb_rollup_rows_total",
                                     "Days of series written as rollups.", NULL);
+    m->scrub_bytes = metric_counter(r, "tocsin_tsdb_scrub_bytes_total",
+                                    "Bytes of rows read again to find damage.", NULL);
+    m->scrub_passes = metric_counter(r, "tocsin_tsdb_scrub_passes_total",
+                                     "Times all of the store was read again.", NULL);
 }
 
 static void init_gauges(struct tsdb_metrics *m, struct metric_registry *r) {

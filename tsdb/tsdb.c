@@ -10,6 +10,7 @@
 #include "tsdb/merge/merge.h"
 #include "tsdb/rollup/rollup.h"
 #include "tsdb/sync.h"
+#include "tsdb/upkeep/scrub.h"
 
 #define JOURNAL_MAP_BYTES ((size_t)1 << 36)
 /* What of each file is looked through at opening: more would take more than a moment. */
@@ -302,6 +303,7 @@ void tsdb_close(struct tsdb *db) {
     alias_finish(db);
     u64map_finish(&db->left_ids);
     merge_abandon(db);
+    scrub_destroy(db->scrub);
     idset_finish(&db->unmergeable);
     store_close(&db->store);
     env_close(&db->journal);

@@ -457,6 +457,10 @@ WARN_UNUSED bool tsdb_maintain_blocking(struct tsdb *db, struct err *err);
  * before goes on for longer than 30 s. */
 WARN_UNUSED bool tsdb_compact_blocking(struct tsdb *db, struct err *err);
 
+/* Check every row that is on the disk, as the background does in its time (half a MiB per second);
+ * damage is told and counted as when a query meets it. Blocks. */
+void tsdb_scrub_blocking(struct tsdb *db);
+
 /* ---- backups (docs/backup.md) ---- */
 
 enum tsdb_backup_file {

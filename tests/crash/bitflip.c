@@ -3,7 +3,8 @@
  * told. Method: a writer fills a directory; copies of it are damaged, one place each: bits, bytes,
  * sectors and pages zeroed, pages doubled, swapped or from an older copy, files cut short. A
  * process opens each copy and compares it with the truth. What it finds must be right, or the store
- * must have said that something is wrong (an error, a warning of the querier, its count of damage).
+ * must have said that something is wrong (an error, a warning of the querier, its count of damage),
+ * or a pass of scrubbing must say so.
  *
  *   bitflip --writer PATH [--flips N] [--seed S] [--jobs J] [--only NUMBER] [--deaths MAX]
  *           [--tocsin PATH]
@@ -53,10 +54,12 @@ static const char *const fault_names[FAULT_COUNT] = {
 
 enum outcome {
     OUTCOME_RIGHT,   /* no trace of it */
+    OUTCOME_LATENT,  /* reading is right, scrubbing tells */
     OUTCOME_REFUSED, /* the directory does not open, with an error */
     OUTCOME_TOLD,    /* the rest is right, the damage was told */
     OUTCOME_DIED,    /* of a signal */
     OUTCOME_HUNG,
+    OUTCOME_LATE,   /* wrong or missing; told by scrubbing alone */
     OUTCOME_STALE,  /* a whole page came back as it was: old values, nothing to tell it by */
     OUTCOME_SILENT, /* wrong or missing, and nobody told */
     OUTCOME_WRONG,  /* a wrong value, though something was told */
@@ -64,7 +67,7 @@ enum outcome {
 };
 
 static const char *const outcome_names[OUTCOME_COUNT] = {
-    "right", "refused", "told", "died", "hung", "stale", "SILENT", "WRONG",
+    "right", "latent", "refused", "told", "died", "hung", "late", "stale", "SILENT", "WRONG",
 };
 
 enum {
@@ -188,11 +191,16 @@ static void note_damage(void *ctx, const char *what) {
     }
 }
 
-static void judge(const struct oracle_report *report, const char *told, struct finding *finding) {
+static void judge(const struct oracle_report *report,
+                  const char *told,
+                  bool is_late,
+                  struct finding *finding) {
     bool is_told = told[0] != '\0' || report->errors > 0;
     bool is_bad = report->wrong > 0 || report->missing > 0;
     if (!is_told) {
         finding->outcome = is_bad ? OUTCOME_SILENT : OUTCOME_RIGHT;
+    } else if (is_late) {
+        finding->outcome = is_bad ? OUTCOME_LATE : OUTCOME_LATENT;
     } else {
         finding->outcome = report->wrong > 0 ? OUTCOME_WRONG : OUTCOME_TOLD;
     }
@@ -225,7 +233,11 @@ static void look(const struct flips *flips, const char *dir, struct finding *fin
     if (stats.damage_count > 0) {
         note_damage(told, "counted");
     }
-    judge(&report, told, finding);
+    bool is_late = told[0] == '\0' && report.errors == 0;
+    if (is_late) {
+        tsdb_scrub_blocking(db);
+    }
+    judge(&report, told, is_late, finding);
     tsdb_close(db);
 }
 
@@ -252,6 +264,7 @@ static void write_copy(const struct flips *flips, const struct damage *damage, c
 static void run_child(const struct flips *flips, const char *dir, struct finding *finding) {
     int fd = open("/dev/null", O_WRONLY);
     dup2(fd, 2); /* an assertion's last words */
+    close(fd);
     *finding = (struct finding){ .outcome = OUTCOME_DIED };
     pid_t pid = fork();
     if (pid == 0) {

@@ -12,6 +12,7 @@
 #include "tsdb/parts/window.h"
 #include "tsdb/rollup/rollup.h"
 #include "tsdb/upkeep/retention.h"
+#include "tsdb/upkeep/scrub.h"
 
 #define TICK_NS             INT64_C(2000000000)
 #define READER_CHECK_TICKS  5
@@ -193,15 +194,27 @@ static bool maintain_now(struct tsdb *db, bool with_head, struct err *err) {
     return ok;
 }
 
+<<<<<<< HEAD
 bool tsdb_maintain_blocking(struct tsdb *db, struct err *err) {
     return maintain_now(db, false, err);
 }
 
 bool tsdb_compact_blocking(struct tsdb *db, struct err *err) {
     return maintain_now(db, true, err);
+=======
+void tsdb_scrub_blocking(struct tsdb *db) {
+    pthread_mutex_lock(&db->maintain_lock);
+    scrub_pass(db);
+    pthread_mutex_unlock(&db->maintain_lock);
+>>>>>>> 75884de (tsdb: scrub what is sealed in the background)
 }
 
 /* ---- the thread ---- */
+
+/* Commits take much longer than they use to. */
+static bool is_disk_busy(const struct tsdb *db) {
+    return db->commit_ns_recent > SLOW_COMMITS * db->commit_ns_usual;
+}
 
 static bool wait_until(struct tsdb *db, int64_t until_ns) {
     struct timespec until = {
@@ -234,8 +247,7 @@ static bool merge_until(struct tsdb *db, int64_t until_ns) {
         bool ok = merge_locked(db, false, &is_idle, &err); /* counted, and tried again */
         pthread_mutex_unlock(&db->maintain_lock);
         int64_t end_ns = clock_mono_ns(clock);
-        bool is_slow = db->commit_ns_recent > SLOW_COMMITS * db->commit_ns_usual;
-        int64_t rest_ns = (end_ns - start_ns) * (is_slow ? SLOW_REST : 1);
+        int64_t rest_ns = (end_ns - start_ns) * (is_disk_busy(db) ? SLOW_REST : 1);
         is_idle = is_idle || !ok;
         goes_on =
             is_idle || wait_until(db, end_ns + rest_ns < until_ns ? end_ns + rest_ns : until_ns);
@@ -275,6 +287,9 @@ static void *store_main(void *arg) {
         pthread_mutex_lock(&db->maintain_lock);
         /* A failure is counted, shows in tsdb_health when it matters, and is tried again. */
         (void)run(db, false, &err);
+        if (!is_disk_busy(db)) {
+            scrub_tick(db);
+        }
         pthread_mutex_unlock(&db->maintain_lock);
         metrics_refresh(db);
     }

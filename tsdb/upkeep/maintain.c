@@ -194,19 +194,18 @@ static bool maintain_now(struct tsdb *db, bool with_head, struct err *err) {
     return ok;
 }
 
-<<<<<<< HEAD
 bool tsdb_maintain_blocking(struct tsdb *db, struct err *err) {
     return maintain_now(db, false, err);
 }
 
 bool tsdb_compact_blocking(struct tsdb *db, struct err *err) {
     return maintain_now(db, true, err);
-=======
+}
+
 void tsdb_scrub_blocking(struct tsdb *db) {
     pthread_mutex_lock(&db->maintain_lock);
     scrub_pass(db);
     pthread_mutex_unlock(&db->maintain_lock);
->>>>>>> 75884de (tsdb: scrub what is sealed in the background)
 }
 
 /* ---- the thread ---- */

@@ -1,5 +1,5 @@
 /*
- * Goal: damage in sealed data that no query meets is found by scrubbing, and a whole store has none.
+ * Goal: scrubbing finds damage in sealed data that no query meets, and none in a whole store.
  * Method: a directory with sealed or merged windows; rows changed through LMDB behind the store's
  * back; a pass; what was told. Nobody reads.
  */

@@ -3,8 +3,9 @@
  *
  * Threads: callers · committer (journal writer, appends to the head) · store thread (store
  * writer, frees head memory). Locks, outermost first: maintain → apply → series → alias shards →
- * index_lock → stripe; leaves (nothing is taken while they are held): queue, queriers,
- * metadata, creations, health, damage, ready, env gates, the side's stripes (side.h).
+ * index_lock → stripe; leaves (nothing is taken while they are held): queue, metadata,
+ * creations, health, damage, ready, env gates, the side's stripes (side.h). Readers take only env
+ * gates, and no writer waits for those but to grow a map.
  */
 #pragma once
 
@@ -254,9 +255,6 @@ struct tsdb {
     _Atomic int64_t t_min_ms;
     _Atomic int64_t t_max_ms;
 
-    pthread_mutex_t queriers_lock; /* nothing is held up by it but closing, and deleting */
-    pthread_cond_t queriers_cond;  /* one closed */
-    uint64_t queriers_closed;      /* guarded by queriers_lock */
     int64_t querier_ns_max;
 
     pthread_mutex_t maintain_lock; /* one maintenance at a time */

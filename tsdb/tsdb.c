@@ -114,7 +114,6 @@ static void init_locks(struct tsdb *db) {
     pthread_mutex_init(&db->queue_lock, NULL);
     pthread_cond_init(&db->queue_cond, NULL);
     pthread_mutex_init(&db->apply, NULL);
-    pthread_mutex_init(&db->queriers_lock, NULL);
     pthread_mutex_init(&db->maintain_lock, NULL);
     pthread_mutex_init(&db->wake_lock, NULL);
     rwlock_init(&db->series_lock);
@@ -123,7 +122,6 @@ static void init_locks(struct tsdb *db) {
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&db->wake_cond, &attr);
-    pthread_cond_init(&db->queriers_cond, &attr);
     pthread_condattr_destroy(&attr);
 }
 
@@ -132,13 +130,11 @@ static void finish_locks(struct tsdb *db) {
     pthread_mutex_destroy(&db->queue_lock);
     pthread_cond_destroy(&db->queue_cond);
     pthread_mutex_destroy(&db->apply);
-    pthread_mutex_destroy(&db->queriers_lock);
     pthread_mutex_destroy(&db->maintain_lock);
     pthread_mutex_destroy(&db->wake_lock);
     pthread_rwlock_destroy(&db->series_lock);
     pthread_rwlock_destroy(&db->metadata.lock);
     pthread_cond_destroy(&db->wake_cond);
-    pthread_cond_destroy(&db->queriers_cond);
 }
 
 static bool sub_path(const struct tsdb *db, const char *name, char out[PATH_MAX], struct err *err) {

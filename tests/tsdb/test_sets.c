@@ -139,7 +139,7 @@ static void handle_sets(void **state) {
         uint32_t from = (uint32_t)(next_random(&random) % 150000);
         for (uint32_t i = from; i < HANDLES; i++) { /* as series are created */
             if (seed % 3 == 0 || i / run % stride == 0) {
-                handles_add(&set, i);
+                handles_add(&set, i, NULL);
                 has[i] = true;
                 count++;
             }
@@ -147,11 +147,11 @@ static void handle_sets(void **state) {
         for (int change = 0; change < 100000; change++) {
             uint32_t i = (uint32_t)(next_random(&random) % HANDLES);
             i = seed % 4 == 0 ? i % 200 + 65500 : i;
-            (has[i] ? handles_remove : handles_add)(&set, i);
+            (has[i] ? handles_remove : handles_add)(&set, i, NULL);
             count = has[i] ? count - 1 : count + 1;
             has[i] = !has[i];
         }
-        assert_int_equal(set.count, count);
+        assert_int_equal(handles_count(&set), count);
         uint32_t next = handles_next(&set, 0);
         for (uint32_t i = 0; i < HANDLES; i++) {
             if (has[i]) {
@@ -174,11 +174,11 @@ static void handle_sets(void **state) {
         }
         for (uint32_t i = 0; i < HANDLES; i++) {
             if (has[i]) {
-                handles_remove(&set, i);
+                handles_remove(&set, i, NULL);
             }
         }
-        assert_true(set.count == 0 && handles_bytes(&set) == 0);
-        handles_finish(&set);
+        assert_true(handles_count(&set) == 0 && handles_bytes(&set) == 0);
+        handles_finish(&set, NULL);
     }
     free(has);
 }

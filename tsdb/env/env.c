@@ -101,7 +101,6 @@ bool env_open(struct env *env, const struct env_params *params, struct err *err)
     env->path = mem_strdup(params->path);
     env->flags = params->flags;
     rwlock_init(&env->gate);
-    pthread_mutex_init(&env->pool_lock, NULL);
     if (!params->is_read_only && !reserve_lock_file(params, err)) {
         env_close(env);
         return false;
@@ -128,11 +127,34 @@ bool env_open(struct env *env, const struct env_params *params, struct err *err)
     return true;
 }
 
-static void close_mdb(struct env *env) {
-    for (size_t i = 0; i < env->pool_count; i++) {
-        mdb_txn_abort(env->pool[i]);
+/* Words instead of a lock: a reader stopped here would hold up those who bring series in. */
+static MDB_txn *take_pooled(struct env *env) {
+    for (size_t i = 0; i < ENV_POOL_MAX; i++) {
+        if (atomic_load_explicit(&env->pool[i], memory_order_relaxed) != NULL) {
+            MDB_txn *txn = atomic_exchange(&env->pool[i], NULL);
+            if (txn != NULL) {
+                return txn;
+            }
+        }
     }
-    env->pool_count = 0;
+    return NULL;
+}
+
+static void put_pooled(struct env *env, MDB_txn *txn) {
+    for (size_t i = 0; i < ENV_POOL_MAX; i++) {
+        MDB_txn *none = NULL;
+        if (atomic_load_explicit(&env->pool[i], memory_order_relaxed) == NULL &&
+            atomic_compare_exchange_strong(&env->pool[i], &none, txn)) {
+            return;
+        }
+    }
+    mdb_txn_abort(txn);
+}
+
+static void close_mdb(struct env *env) {
+    for (MDB_txn *txn = take_pooled(env); txn != NULL; txn = take_pooled(env)) {
+        mdb_txn_abort(txn);
+    }
     if (env->mdb != NULL) {
         mdb_env_close(env->mdb);
         env->mdb = NULL;
@@ -145,7 +167,6 @@ void env_close(struct env *env) {
     }
     close_mdb(env);
     mem_free(env->path);
-    pthread_mutex_destroy(&env->pool_lock);
     pthread_rwlock_destroy(&env->gate);
     env->name = NULL;
 }
@@ -260,13 +281,6 @@ static int try_undoing(struct env *env) {
 
 /* ---- transactions ---- */
 
-static MDB_txn *take_pooled(struct env *env) {
-    pthread_mutex_lock(&env->pool_lock);
-    MDB_txn *txn = env->pool_count > 0 ? env->pool[--env->pool_count] : NULL;
-    pthread_mutex_unlock(&env->pool_lock);
-    return txn;
-}
-
 static int begin_read(struct env *env, MDB_txn **ret) {
     if (env->mdb == NULL) {
         return MDB_PANIC;
@@ -305,15 +319,7 @@ bool env_read_begin(struct env *env, MDB_txn **ret, struct err *err) {
 
 void env_read_end(struct env *env, MDB_txn *txn) {
     mdb_txn_reset(txn);
-    pthread_mutex_lock(&env->pool_lock);
-    if (env->pool_count < ENV_POOL_MAX) {
-        env->pool[env->pool_count++] = txn;
-        txn = NULL;
-    }
-    pthread_mutex_unlock(&env->pool_lock);
-    if (txn != NULL) {
-        mdb_txn_abort(txn);
-    }
+    put_pooled(env, txn);
     pthread_rwlock_unlock(&env->gate);
 }
 

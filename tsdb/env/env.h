@@ -12,6 +12,7 @@
 
 #include <lmdb.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -32,9 +33,7 @@ struct env {
     size_t name_count;
     uint64_t write_txn_id; /* writer: of the newest write transaction */
     bool is_undoing;       /* writer: … whose head page failed and is still to be taken back */
-    pthread_mutex_t pool_lock;
-    MDB_txn *pool[ENV_POOL_MAX]; /* reset read transactions */
-    size_t pool_count;
+    _Atomic(MDB_txn *) pool[ENV_POOL_MAX]; /* reset read transactions; NULL = none */
 };
 
 struct env_params {

@@ -10,30 +10,9 @@
  * while such readers exist, older (lsn, count) pairs are kept in `history`, a small slab block of
  * its own: one per snapshot that is open, since commits between which none ends count together.
  */
-#include <assert.h>
+#include "tsdb/head/chunks.h"
 
-#include "tsdb/head/head.h"
-
-#define BLOCK_BYTES     28
 #define SHORT_COUNT_MIN 32 /* of a chunk that is cut early */
-
-struct block {
-    uint32_t next;
-    uint8_t bytes[BLOCK_BYTES];
-};
-
-static_assert(sizeof(struct chunk) == sizeof(struct block), "one size of slab block for both");
-
-struct history_entry {
-    uint64_t lsn;
-    uint32_t count;
-};
-
-struct history {
-    uint32_t count;
-    uint32_t cap;
-    struct history_entry entries[]; /* oldest first */
-};
 
 #define HISTORY_ENTRIES_MAX \
     ((SLAB_BYTES_MAX - sizeof(struct history)) / sizeof(struct history_entry))
@@ -50,9 +29,15 @@ static size_t history_bytes(uint32_t cap) {
 static void forget_history(struct slab *slab, struct series *series) {
     if (series->history != 0) {
         const struct history *history = slab_at(slab, series->history);
-        slab_free(slab, series->history, history_bytes(history->cap));
-        series->history = 0;
+        uint32_t handle = series->history;
+        RACE_STORE(&series->history, 0);
+        slab_free(slab, handle, history_bytes(history->cap));
     }
+}
+
+static void put_entry(struct history *history, uint32_t at, struct history_entry entry) {
+    RACE_STORE(&history->entries[at].lsn, entry.lsn);
+    RACE_STORE(&history->entries[at].count, entry.count);
 }
 
 static void grow_history(struct slab *slab, struct series *series) {
@@ -64,14 +49,14 @@ static void grow_history(struct slab *slab, struct series *series) {
     assert(old == NULL || cap > old->cap);
     uint32_t handle = slab_alloc(slab, history_bytes(cap));
     struct history *bigger = slab_at(slab, handle);
-    bigger->count = 0;
-    bigger->cap = cap;
-    if (old != NULL) {
-        memcpy(bigger->entries, old->entries, old->count * sizeof(old->entries[0]));
-        bigger->count = old->count;
-        forget_history(slab, series);
+    uint32_t count = old == NULL ? 0 : old->count;
+    for (uint32_t i = 0; i < count; i++) {
+        put_entry(bigger, i, old->entries[i]);
     }
-    series->history = handle;
+    RACE_STORE(&bigger->cap, cap);
+    RACE_STORE(&bigger->count, count);
+    forget_history(slab, series);
+    RACE_STORE(&series->history, handle);
 }
 
 /* Join the entries between which no snapshot ends. */
@@ -82,14 +67,14 @@ static void compact_history(struct history *history, const struct snapshots *sna
         if (entry.lsn <= snapshots->lsns[0]) {
             continue; /* everybody sees it */
         }
-        if (kept > 0 && !snapshots_between(snapshots, history->entries[kept - 1].lsn, entry.lsn)) {
-            history->entries[kept - 1].lsn = entry.lsn;
-            history->entries[kept - 1].count += entry.count;
-        } else {
-            history->entries[kept++] = entry;
+        const struct history_entry *before = kept == 0 ? NULL : &history->entries[kept - 1];
+        if (before != NULL && !snapshots_between(snapshots, before->lsn, entry.lsn)) {
+            entry.count += before->count;
+            kept--;
         }
+        put_entry(history, kept++, entry);
     }
-    history->count = kept;
+    RACE_STORE(&history->count, kept);
 }
 
 /* Before the first append of another commit: keep what the snapshots open now need. */
@@ -108,25 +93,9 @@ static void push_history(struct slab *slab,
         grow_history(slab, series);
         history = slab_at(slab, series->history);
     }
-    history->entries[history->count++] = (struct history_entry){
-        .lsn = series->lsn_last,
-        .count = series->fresh,
-    };
-}
-
-/* Samples of commits after `lsn`. */
-static uint64_t hidden_count(const struct slab *slab, const struct series *series, uint64_t lsn) {
-    if (series->lsn_last <= lsn) {
-        return 0;
-    }
-    uint64_t count = series->fresh;
-    if (series->history != 0) {
-        const struct history *history = slab_at(slab, series->history);
-        for (uint32_t i = history->count; i > 0 && history->entries[i - 1].lsn > lsn; i--) {
-            count += history->entries[i - 1].count;
-        }
-    }
-    return count;
+    put_entry(history, history->count,
+              (struct history_entry){ .lsn = series->lsn_last, .count = series->fresh });
+    RACE_STORE(&history->count, history->count + 1);
 }
 
 /* ---- the ring of chunks ---- */
@@ -145,16 +114,6 @@ static const struct chunk *next_chunk(const struct slab *slab,
     return chunk == slab_at(slab, series->chunks) ? NULL : slab_at(slab, chunk->next);
 }
 
-static uint64_t visible_count(const struct slab *slab, const struct series *series, uint64_t lsn) {
-    uint64_t count = 0;
-    for (const struct chunk *chunk = oldest_chunk(slab, series); chunk != NULL;
-         chunk = next_chunk(slab, series, chunk)) {
-        count += chunk->count;
-    }
-    uint64_t hidden = hidden_count(slab, series, lsn);
-    return hidden < count ? count - hidden : 0;
-}
-
 const struct chunk *head_oldest_locked(struct head *head,
                                        uint32_t handle,
                                        const struct series *series) {
@@ -168,13 +127,6 @@ const struct chunk *head_next_locked(struct head *head,
     return next_chunk(&head_stripe(head, handle)->chunks, series, chunk);
 }
 
-uint64_t head_visible_locked(struct head *head,
-                             uint32_t handle,
-                             const struct series *series,
-                             uint64_t lsn) {
-    return visible_count(&head_stripe(head, handle)->chunks, series, lsn);
-}
-
 /* ---- streams ---- */
 
 /* Room left behind the stream without another block. */
@@ -183,20 +135,21 @@ static size_t room(const struct chunk *chunk) {
     if (len <= CHUNK_INLINE_BYTES) {
         return CHUNK_INLINE_BYTES - len;
     }
-    size_t used = (len - CHUNK_INLINE_BYTES) % BLOCK_BYTES;
-    return used == 0 ? 0 : BLOCK_BYTES - used;
+    size_t used = (len - CHUNK_INLINE_BYTES) % CHUNK_BLOCK_BYTES;
+    return used == 0 ? 0 : CHUNK_BLOCK_BYTES - used;
 }
 
 static void add_block(struct slab *slab, struct chunk *chunk) {
-    uint32_t handle = slab_alloc(slab, sizeof(struct block));
-    struct block *block = slab_at(slab, handle);
-    block->next = handle;
-    if (chunk->tail != 0) {
-        struct block *tail = slab_at(slab, chunk->tail);
-        block->next = tail->next;
-        tail->next = handle;
+    uint32_t handle = slab_alloc(slab, sizeof(struct chunk_block));
+    struct chunk_block *block = slab_at(slab, handle);
+    if (chunk->tail == 0) {
+        RACE_STORE(&block->next, handle);
+    } else {
+        struct chunk_block *tail = slab_at(slab, chunk->tail);
+        RACE_STORE(&block->next, tail->next);
+        RACE_STORE(&tail->next, handle);
     }
-    chunk->tail = handle;
+    RACE_STORE(&chunk->tail, handle);
 }
 
 /* The byte `at` of the newest block, or of the header while that is all there is. */
@@ -204,8 +157,8 @@ static uint8_t *stream_at(struct slab *slab, struct chunk *chunk, size_t at) {
     if (at < CHUNK_INLINE_BYTES) {
         return &chunk->bytes[at];
     }
-    struct block *tail = slab_at(slab, chunk->tail);
-    return &tail->bytes[(at - CHUNK_INLINE_BYTES) % BLOCK_BYTES];
+    struct chunk_block *tail = slab_at(slab, chunk->tail);
+    return &tail->bytes[(at - CHUNK_INLINE_BYTES) % CHUNK_BLOCK_BYTES];
 }
 
 static void put_bytes(struct slab *slab, struct chunk *chunk, const uint8_t *bytes, size_t len) {
@@ -213,11 +166,14 @@ static void put_bytes(struct slab *slab, struct chunk *chunk, const uint8_t *byt
         size_t part = room(chunk);
         if (part == 0) {
             add_block(slab, chunk);
-            part = BLOCK_BYTES;
+            part = CHUNK_BLOCK_BYTES;
         }
         part = part < len ? part : len;
-        memcpy(stream_at(slab, chunk, chunk->len), bytes, part);
-        chunk->len = (uint16_t)(chunk->len + part);
+        uint8_t *place = stream_at(slab, chunk, chunk->len);
+        for (size_t i = 0; i < part; i++) {
+            RACE_STORE(&place[i], bytes[i]);
+        }
+        RACE_STORE(&chunk->len, (uint16_t)(chunk->len + part));
         bytes += part;
         len -= part;
     }
@@ -226,10 +182,10 @@ static void put_bytes(struct slab *slab, struct chunk *chunk, const uint8_t *byt
 static void copy_stream(const struct slab *slab, const struct chunk *chunk, uint8_t *out) {
     size_t part = chunk->len < CHUNK_INLINE_BYTES ? chunk->len : CHUNK_INLINE_BYTES;
     memcpy(out, chunk->bytes, part);
-    const struct block *block = chunk->tail == 0 ? NULL : slab_at(slab, chunk->tail);
+    const struct chunk_block *block = chunk->tail == 0 ? NULL : slab_at(slab, chunk->tail);
     for (size_t at = part; at < chunk->len; at += part) {
         block = slab_at(slab, block->next);
-        part = chunk->len - at < BLOCK_BYTES ? chunk->len - at : BLOCK_BYTES;
+        part = chunk->len - at < CHUNK_BLOCK_BYTES ? chunk->len - at : CHUNK_BLOCK_BYTES;
         memcpy(out + at, block->bytes, part);
     }
 }
@@ -246,8 +202,8 @@ static void free_chunk(struct slab *slab, uint32_t handle) {
     uint32_t block = chunk->tail;
     if (block != 0) {
         do {
-            uint32_t next = ((const struct block *)slab_at(slab, block))->next;
-            slab_free(slab, block, sizeof(struct block));
+            uint32_t next = ((const struct chunk_block *)slab_at(slab, block))->next;
+            slab_free(slab, block, sizeof(struct chunk_block));
             block = next;
         } while (block != chunk->tail);
     }
@@ -256,6 +212,10 @@ static void free_chunk(struct slab *slab, uint32_t handle) {
 
 /* ---- appending ---- */
 
+static void set_flags(struct chunk *chunk, uint8_t flags) {
+    RACE_STORE(&chunk->flags, flags);
+}
+
 static void start_chunk(struct head *head,
                         struct slab *slab,
                         const struct head_entry *entry,
@@ -263,29 +223,30 @@ static void start_chunk(struct head *head,
     struct series *series = entry->series;
     uint32_t handle = slab_alloc(slab, sizeof(struct chunk));
     struct chunk *chunk = slab_at(slab, handle);
-    *chunk = (struct chunk){
-        .next = handle,
-        .epoch = head->epoch,
-        .t_first_ms = entry->t_ms,
-        .is_open = true,
-        .is_short = is_short,
-    };
-    if (series->chunks != 0) {
-        struct chunk *newest = slab_at(slab, series->chunks);
-        chunk->next = newest->next;
-        newest->next = handle;
+    uint32_t oldest = handle;
+    struct chunk *newest = series->chunks == 0 ? NULL : slab_at(slab, series->chunks);
+    if (newest != NULL) {
+        oldest = newest->next;
+        RACE_STORE(&newest->next, handle);
     }
-    series->chunks = handle;
+    RACE_STORE(&chunk->next, oldest);
+    RACE_STORE(&chunk->tail, 0);
+    RACE_STORE(&chunk->epoch, head->epoch);
+    RACE_STORE(&chunk->count, 0);
+    RACE_STORE(&chunk->len, 0);
+    RACE_STORE(&chunk->t_first_ms, entry->t_ms);
+    set_flags(chunk, is_short ? CHUNK_OPEN | CHUNK_SHORT : CHUNK_OPEN);
+    RACE_STORE(&series->chunks, handle);
     head->open_count++;
     uint8_t token[TOKEN_BYTES_MAX];
     struct token_state state = { .last = entry->last, .exponent = entry->exponent };
     put_bytes(slab, chunk, token, (size_t)(token_put_state(state, token) - token));
-    chunk->count = 1;
+    RACE_STORE(&chunk->count, 1);
 }
 
 static void close_chunk(struct head *head, struct chunk *chunk) {
-    assert(chunk->is_open);
-    chunk->is_open = false;
+    assert(chunk_is_open(chunk));
+    set_flags(chunk, (uint8_t)(chunk->flags & ~CHUNK_OPEN));
     head->open_count--;
     head->closed_count++;
     head->closed_bytes += chunk->len;
@@ -296,7 +257,7 @@ void head_close_chunk_locked(struct head *head, uint32_t handle, struct series *
 }
 
 static uint32_t count_limit(const struct chunk *chunk, uint32_t handle) {
-    if (!chunk->is_short) {
+    if ((chunk->flags & CHUNK_SHORT) == 0) {
         return CHUNK_SAMPLES_MAX;
     }
     uint32_t mixed = handle * UINT32_C(2654435761) >> 16;
@@ -313,11 +274,12 @@ static void append_step(struct slab *slab, struct chunk *chunk, const struct hea
     int64_t step_before = chunk->count == 1 ? 0 : (int64_t)entry->step_before_ms;
     bool is_regular = step == step_before;
     bool is_repeat = entry->token_len == 1 && entry->token[0] == TOKEN_RUN_FIRST;
-    chunk->count++;
-    if (is_regular && is_repeat && chunk->is_run) {
+    uint8_t flags = (uint8_t)(chunk->flags & ~CHUNK_RUN);
+    RACE_STORE(&chunk->count, (uint16_t)(chunk->count + 1));
+    if (is_regular && is_repeat && (chunk->flags & CHUNK_RUN) != 0) {
         uint8_t *run = stream_at(slab, chunk, chunk->len - 1U);
-        (*run)++;
-        chunk->is_run = *run < TOKEN_RUN_LAST;
+        RACE_STORE(run, (uint8_t)(*run + 1));
+        set_flags(chunk, *run < TOKEN_RUN_LAST ? (uint8_t)(flags | CHUNK_RUN) : flags);
         return;
     }
     uint8_t bytes[TOKEN_TIME_BYTES_MAX + TOKEN_BYTES_MAX];
@@ -328,7 +290,24 @@ static void append_step(struct slab *slab, struct chunk *chunk, const struct hea
     memcpy(end, entry->token, entry->token_len);
     end += entry->token_len;
     put_bytes(slab, chunk, bytes, (size_t)(end - bytes));
-    chunk->is_run = is_repeat;
+    set_flags(chunk, is_repeat ? (uint8_t)(flags | CHUNK_RUN) : flags);
+}
+
+static void append(struct head *head, const struct head_entry *entry) {
+    struct series *series = entry->series;
+    struct slab *slab = &head_stripe(head, entry->handle)->chunks;
+    struct chunk *chunk = series->chunks == 0 ? NULL : slab_at(slab, series->chunks);
+    bool is_new_window =
+        chunk == NULL || head_window(head, entry->t_ms) != head_window(head, chunk->t_first_ms);
+    bool is_far = (uint64_t)entry->t_ms - (uint64_t)entry->t_before_ms > UINT32_MAX;
+    if (!is_new_window && !is_far && chunk_is_open(chunk) && !is_full(chunk, entry->handle)) {
+        append_step(slab, chunk, entry);
+        return;
+    }
+    if (chunk != NULL && chunk_is_open(chunk)) {
+        close_chunk(head, chunk);
+    }
+    start_chunk(head, slab, entry, is_new_window);
 }
 
 void head_append_locked(struct head *head,
@@ -336,30 +315,20 @@ void head_append_locked(struct head *head,
                         uint64_t lsn,
                         const struct snapshots *snapshots) {
     struct series *series = entry->series;
-    struct slab *slab = &head_stripe(head, entry->handle)->chunks;
     assert(lsn >= series->lsn_last);
+    head_begin_change(head, entry->handle);
     if (series->lsn_last != lsn) {
-        push_history(slab, series, snapshots);
-        series->fresh = 0;
-        series->lsn_last = lsn;
+        push_history(&head_stripe(head, entry->handle)->chunks, series, snapshots);
+        RACE_STORE(&series->fresh, 0);
+        RACE_STORE(&series->lsn_last, lsn);
     }
-    series->fresh++;
+    RACE_STORE(&series->fresh, series->fresh + 1);
     series->is_pending = false;
     if (entry->t_ms < series->t_first_ms) {
-        series->t_first_ms = entry->t_ms;
+        RACE_STORE(&series->t_first_ms, entry->t_ms);
     }
-    struct chunk *chunk = series->chunks == 0 ? NULL : slab_at(slab, series->chunks);
-    bool is_new_window =
-        chunk == NULL || head_window(head, entry->t_ms) != head_window(head, chunk->t_first_ms);
-    bool is_far = (uint64_t)entry->t_ms - (uint64_t)entry->t_before_ms > UINT32_MAX;
-    if (!is_new_window && !is_far && chunk->is_open && !is_full(chunk, entry->handle)) {
-        append_step(slab, chunk, entry);
-        return;
-    }
-    if (chunk != NULL && chunk->is_open) {
-        close_chunk(head, chunk);
-    }
-    start_chunk(head, slab, entry, is_new_window);
+    append(head, entry);
+    head_end_change(head, entry->handle);
 }
 
 void head_drop_oldest_locked(struct head *head, uint32_t handle, struct series *series) {
@@ -367,103 +336,21 @@ void head_drop_oldest_locked(struct head *head, uint32_t handle, struct series *
     struct chunk *newest = slab_at(slab, series->chunks);
     uint32_t oldest_handle = newest->next;
     const struct chunk *oldest = slab_at(slab, oldest_handle);
-    assert(!oldest->is_open);
+    assert(!chunk_is_open(oldest));
     head->closed_count--;
     head->closed_bytes -= oldest->len;
+    head_begin_change(head, handle);
     if (oldest_handle == series->chunks) {
-        series->chunks = 0;
+        RACE_STORE(&series->chunks, 0);
         forget_history(slab, series);
     } else {
-        newest->next = oldest->next;
+        RACE_STORE(&newest->next, oldest->next);
     }
     free_chunk(slab, oldest_handle);
-}
-
-/* ---- reading ---- */
-
-static void read_chunk(const struct slab *slab,
-                       const struct chunk *chunk,
-                       size_t count,
-                       const struct head_read *read,
-                       struct tsdb_column *column) {
-    uint8_t bytes[CHUNK_STREAM_BYTES_MAX];
-    copy_stream(slab, chunk, bytes);
-    struct chunk_view view = {
-        .codec = CHUNK_STREAM,
-        .bytes = bytes,
-        .len = chunk->len,
-        .count = count,
-        .t_min_ms = chunk->t_first_ms,
-    };
-    if (!column_decode(column, &view, read->t_min_ms, read->t_max_ms)) {
-        BUG("a chunk in memory does not decode: %zu samples in %zu bytes", view.count, view.len);
-    }
-}
-
-static void read_locked(struct head *head,
-                        const struct series *series,
-                        const struct head_read *read,
-                        struct tsdb_column *column,
-                        int64_t *ret_t_first_ms) {
-    const struct slab *slab = &head_stripe(head, read->handle)->chunks;
-    const struct chunk *chunk = oldest_chunk(slab, series);
-    if (chunk == NULL) {
-        return;
-    }
-    *ret_t_first_ms = chunk->t_first_ms;
-    uint64_t left = visible_count(slab, series, read->lsn);
-    while (chunk != NULL && left > 0 && chunk->t_first_ms <= read->t_max_ms) {
-        const struct chunk *next = next_chunk(slab, series, chunk);
-        size_t count = left < chunk->count ? (size_t)left : chunk->count;
-        left -= count;
-        /* The next one begins after this one's last sample. */
-        if (next == NULL || next->t_first_ms > read->t_min_ms) {
-            read_chunk(slab, chunk, count, read, column);
-        }
-        chunk = next;
-    }
-}
-
-void head_read(struct head *head,
-               const struct head_read *read,
-               struct tsdb_column *column,
-               int64_t *ret_t_first_ms) {
-    *ret_t_first_ms = INT64_MAX;
-    struct head_stripe *stripe = head_stripe(head, read->handle);
-    pthread_rwlock_rdlock(&head->index_lock);
-    struct series *series = head_at(head, read->handle);
-    if (series != NULL && series->id == read->id) {
-        pthread_mutex_lock(&stripe->lock);
-        read_locked(head, series, read, column, ret_t_first_ms);
-        pthread_mutex_unlock(&stripe->lock);
-    }
-    pthread_rwlock_unlock(&head->index_lock);
+    head_end_change(head, handle);
 }
 
 /* ---- coverage ---- */
-
-/* A series that came back from the store may have lost its newest sample's row. */
-static int64_t t_last_or_max(const struct series *series) {
-    int64_t t_last_ms = atomic_load_explicit(&series->t_last_ms, memory_order_relaxed);
-    return t_last_ms == INT64_MIN ? INT64_MAX : t_last_ms;
-}
-
-bool head_has_in_range(struct head *head,
-                       uint32_t handle,
-                       const struct series *series,
-                       const struct head_read *read) {
-    struct head_stripe *stripe = head_stripe(head, handle);
-    pthread_mutex_lock(&stripe->lock);
-    bool has = series->t_first_ms != INT64_MAX && series->t_first_ms <= read->t_max_ms &&
-               t_last_or_max(series) >= read->t_min_ms;
-    if (has) {
-        const struct chunk *oldest = oldest_chunk(&stripe->chunks, series);
-        bool has_sealed = oldest == NULL || series->t_first_ms < oldest->t_first_ms;
-        has = has_sealed || visible_count(&stripe->chunks, series, read->lsn) > 0;
-    }
-    pthread_mutex_unlock(&stripe->lock);
-    return has;
-}
 
 void head_cover(struct head *head, uint32_t handle, struct series *series, int64_t t_after_ms) {
     struct head_stripe *stripe = head_stripe(head, handle);
@@ -479,6 +366,8 @@ void head_cover(struct head *head, uint32_t handle, struct series *series, int64
     if (oldest != NULL && oldest->t_first_ms < t_first_ms) {
         t_first_ms = oldest->t_first_ms;
     }
-    series->t_first_ms = t_first_ms;
+    head_begin_change(head, handle);
+    RACE_STORE(&series->t_first_ms, t_first_ms);
+    head_end_change(head, handle);
     pthread_mutex_unlock(&stripe->lock);
 }

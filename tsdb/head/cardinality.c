@@ -167,12 +167,12 @@ static void walk_pairs(const struct index *index, uint32_t from, uint32_t to, st
             continue;
         }
         walk->pair_count++;
-        top_add(&walk->by_pair, pair->handles.count, i);
+        top_add(&walk->by_pair, handles_count(&pair->handles), i);
         if (pair->name == metric_name) {
-            top_add(&walk->by_metric, pair->handles.count, i);
+            top_add(&walk->by_metric, handles_count(&pair->handles), i);
         }
         walk->name_bytes[index->symbols[pair->name].name] +=
-            (uint64_t)pair->handles.count * index_string(index, pair->value).len;
+            (uint64_t)handles_count(&pair->handles) * index_string(index, pair->value).len;
     }
 }
 
@@ -185,8 +185,9 @@ static void take_names(const struct index *index,
     struct top by_bytes = top_init(index, limit, true);
     for (uint32_t i = 1; i < index->name_count; i++) {
         if (index->names[i].symbol != 0) {
+            const uint32_t *pairs;
             ret->name_count++;
-            top_add(&by_values, index->names[i].count, i);
+            top_add(&by_values, index_name_pairs(&index->names[i], &pairs), i);
             top_add(&by_bytes, i < walk->name_cap ? walk->name_bytes[i] : 0, i);
         }
     }

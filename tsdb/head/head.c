@@ -31,7 +31,7 @@ void head_init(struct head *head, int64_t block_ms, uint64_t series_max) {
     epochs_init(&head->epochs);
     head_begin_epoch(head, 1);
     rwlock_init(&head->index_lock);
-    index_init(&head->index, head->seed);
+    index_init(&head->index, head->seed, &head->readers);
     for (size_t i = 0; i < HEAD_STRIPE_COUNT; i++) {
         pthread_mutex_init(&head->stripes[i].lock, NULL);
         slab_init(&head->stripes[i].chunks);
@@ -77,12 +77,13 @@ struct series *head_at(struct head *head, uint32_t handle) {
         return NULL;
     }
     struct series *series = &page[handle & (HEAD_PAGE_SERIES - 1)];
-    return series->id == 0 ? NULL : series;
+    return RACE_LOAD(&series->id) == 0 ? NULL : series;
 }
 
 struct series *head_series(struct head *head, series_ref_t ref) {
     struct series *series = head_at(head, ref_handle(ref));
-    return series != NULL && (uint32_t)series->id == (uint32_t)(ref >> 32) ? series : NULL;
+    return series != NULL && (uint32_t)RACE_LOAD(&series->id) == (uint32_t)(ref >> 32) ? series
+                                                                                       : NULL;
 }
 
 uint64_t head_ref_id(struct head *head, series_ref_t ref) {
@@ -232,9 +233,9 @@ static series_ref_t insert_locked(struct head *head, const struct head_newcomer 
     if (newcomer->has_last) {
         series_set_last(series, newcomer->t_last_ms, newcomer->value_last_bits);
     }
-    series->t_first_ms = newcomer->t_first_ms;
+    RACE_STORE(&series->t_first_ms, newcomer->t_first_ms);
     atomic_store_explicit(&series->touched, (uint16_t)head->round, memory_order_relaxed);
-    series->id = id;
+    RACE_STORE(&series->id, id);
     head->handle_end = handle + 1;
     if (SHARD_IS_FULL(shard->count + 1, shard->slot_count)) {
         rebuild_shard(shard, SHARD_GROWN(shard->slot_count));
@@ -315,8 +316,10 @@ bool head_evict(struct head *head,
         if (SHARD_IS_SPARSE(shard->count, shard->slot_count)) {
             rebuild_shard(shard, shard->slot_count / 2);
         }
+        /* No handle comes twice: the rest of the struct means nothing from now on. The id goes
+         * first, by it readers know that the labels do not hold any more. */
+        RACE_STORE(&series->id, 0);
         index_remove(&head->index, handle, series->labels);
-        memset(series, 0, sizeof(*series));
         head->series_count--;
     }
     pthread_mutex_unlock(&stripe->lock);
@@ -336,7 +339,7 @@ void head_free_page(struct head *head, uint32_t number) {
     }
     if (is_empty) {
         head->pages[number] = NULL;
-        mem_free(page);
+        retire(&head->index.garbage, page);
     }
     pthread_rwlock_unlock(&head->index_lock);
 }

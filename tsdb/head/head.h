@@ -19,8 +19,13 @@
  *   3. A chunk is freed only after the store holds it and every open querier sees all of it.
  *   4. Within a series chunks and windows ascend in time.
  *
- * Locks, in this order: apply (db.h) → index_lock → stripe. A series struct stays
- * mapped while index_lock is held (shared), or apply.
+ * Locks, in this order: apply (db.h) → index_lock → stripe. They are for those who write:
+ * for accepting, bringing series in, sealing, leaving. Readers take none of them and nobody waits
+ * for a reader. What they look at is stored and loaded as race.h says, and they look again when it
+ * changed meanwhile: the samples of a series have a version (head_begin_change), its labels are
+ * good while its id is, the index has a generation.
+ * A series struct stays mapped while index_lock is held (shared), or apply, or a slot of the
+ * readers.
  */
 #pragma once
 
@@ -38,6 +43,7 @@
 
 #define HEAD_SHARD_COUNT    16
 #define HEAD_STRIPE_COUNT   16
+#define HEAD_VERSION_COUNT  1024 /* a multiple of 64 * HEAD_STRIPE_COUNT: one writer at a time */
 #define HEAD_PAGE_SHIFT     10
 #define HEAD_PAGE_SERIES    (1U << HEAD_PAGE_SHIFT)
 #define HEAD_PAGE_COUNT_MAX (1U << (32 - HEAD_PAGE_SHIFT))
@@ -50,7 +56,7 @@ struct series {
     _Atomic int64_t t_last_ms; /* newest accepted sample, durable or being committed */
     uint64_t last;             /* … its value, with `exponent`: see token.h */
 
-    /* guarded by the stripe */
+    /* guarded by the stripe, with a version */
     uint64_t lsn_last;  /* newest commit with samples of this series */
     int64_t t_first_ms; /* oldest sample no window index covers; INT64_MAX = none */
     uint32_t chunks;    /* newest unsealed chunk or 0; its `next` is the oldest (a ring) */
@@ -84,11 +90,17 @@ struct chunk {
     uint16_t count;
     uint16_t len; /* bytes of the stream */
     int64_t t_first_ms;
-    bool is_open : 1;
-    bool is_run : 1;   /* the last byte is a run that may grow */
-    bool is_short : 1; /* cut early, see append.c */
+    uint8_t flags;
     uint8_t bytes[CHUNK_INLINE_BYTES];
 };
+
+#define CHUNK_OPEN  UINT8_C(1)
+#define CHUNK_RUN   UINT8_C(2) /* the last byte is a run that may grow */
+#define CHUNK_SHORT UINT8_C(4) /* cut early, see append.c */
+
+static inline bool chunk_is_open(const struct chunk *chunk) {
+    return (chunk->flags & CHUNK_OPEN) != 0;
+}
 
 /* What a stream can grow to: a chunk is closed when one more sample might not fit. */
 #define CHUNK_STREAM_BYTES_MAX 288
@@ -130,6 +142,7 @@ struct head {
     struct head_shard shards[HEAD_SHARD_COUNT]; /* guarded by index_lock */
     struct index index;                         /* guarded by index_lock */
     struct head_stripe stripes[HEAD_STRIPE_COUNT];
+    uint32_t versions[HEAD_VERSION_COUNT]; /* by handle; odd while samples change */
 };
 
 void head_init(struct head *head, int64_t block_ms, uint64_t series_max);
@@ -254,6 +267,20 @@ void head_begin_epoch(struct head *head, uint64_t lsn);
 
 /* ---- samples (append.c) ---- */
 
+/* Around a change of what readers look at of a series' samples. The stripe is locked. */
+static inline uint32_t *head_version(struct head *head, uint32_t handle) {
+    return &head->versions[handle % HEAD_VERSION_COUNT];
+}
+
+static inline void head_begin_change(struct head *head, uint32_t handle) {
+    uint32_t *version = head_version(head, handle);
+    RACE_STORE(version, *version + 1);
+}
+
+static inline void head_end_change(struct head *head, uint32_t handle) {
+    head_begin_change(head, handle);
+}
+
 static inline struct head_stripe *head_stripe(struct head *head, uint32_t handle) {
     return &head->stripes[(handle >> 6) % HEAD_STRIPE_COUNT];
 }
@@ -269,7 +296,7 @@ void head_append_locked(struct head *head,
                         const struct snapshots *snapshots);
 
 struct head_read {
-    uint32_t handle;
+    uint32_t handle; /* the readers' slot is open */
     uint64_t id;
     uint64_t lsn; /* snapshot */
     int64_t t_min_ms;
@@ -284,7 +311,7 @@ void head_read(struct head *head,
                int64_t *ret_t_first_ms);
 
 /* May the series have samples in range that no window index covers and the snapshot sees?
- * index_lock is held; read->handle and id are not looked at. */
+ * read->handle and id are not looked at. Any reader, or the stripe is locked. */
 bool head_has_in_range(struct head *head,
                        uint32_t handle,
                        const struct series *series,
@@ -298,11 +325,11 @@ const struct chunk *head_next_locked(struct head *head,
                                      uint32_t handle,
                                      const struct series *series,
                                      const struct chunk *chunk);
-/* How many unsealed samples a reader at `lsn` sees. The stripe is locked. */
-uint64_t head_visible_locked(struct head *head,
-                             uint32_t handle,
-                             const struct series *series,
-                             uint64_t lsn);
+/* How many unsealed samples a reader at `lsn` sees. Any reader, or the stripe is locked. */
+uint64_t head_visible(struct head *head,
+                      uint32_t handle,
+                      const struct series *series,
+                      uint64_t lsn);
 /* The chunk's stream; `out` has room for CHUNK_STREAM_BYTES_MAX. The stripe is locked. */
 void head_copy_stream_locked(struct head *head,
                              uint32_t handle,

@@ -2,9 +2,9 @@
  * Matchers against the head's index.
  *
  * Every matcher becomes a term: the pairs it selects or excludes. Sets of handles are combined
- * block by block (2^16 handles) as bits, beginning with the smallest term. The index is locked for
- * a slice of the work at a time, so that a regex over many values or a large selection does not
- * hold up those who add series; when pairs were dropped between two slices, it all starts over.
+ * block by block (2^16 handles) as bits, beginning with the smallest term. All without a lock:
+ * series that come meanwhile have nothing the snapshot sees, series that leave are met in the
+ * store, and when pairs were dropped meanwhile it all starts over.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -12,9 +12,8 @@
 #include "base/mem.h"
 #include "tsdb/query/querier.h"
 
-#define SLICE_VALUES  512 /* looked at per lock */
+#define SLICE_VALUES  512 /* between two looks whether it still holds */
 #define SLICE_MATCHES 1024
-#define RESTARTS_MAX  4 /* then the lock is kept */
 
 struct term {
     const struct matcher *matcher;
@@ -32,7 +31,6 @@ struct match {
     size_t term_count;
     size_t selecting_count;
     uint32_t generation; /* of the index */
-    unsigned restarts;
     struct head_match *matches;
     size_t match_count;
     size_t match_cap;
@@ -40,15 +38,9 @@ struct match {
 
 /* ---- slices ---- */
 
-/* Let others at the index. False: pairs were dropped meanwhile. */
-static bool breathe(struct match *match) {
-    struct head *head = match->head;
-    if (match->restarts >= RESTARTS_MAX) {
-        return true;
-    }
-    pthread_rwlock_unlock(&head->index_lock);
-    pthread_rwlock_rdlock(&head->index_lock);
-    return head->index.generation == match->generation;
+/* False: pairs were dropped meanwhile. */
+static bool holds(const struct match *match) {
+    return index_is_same(&match->head->index, match->generation);
 }
 
 /* ---- terms ---- */
@@ -57,7 +49,7 @@ static void add_pair(struct match *match, struct term *term, uint32_t number) {
     if (number != 0) {
         term->pairs = vec_grow(term->pairs, &term->cap, term->count + 1, sizeof(term->pairs[0]));
         term->pairs[term->count++] = number;
-        term->handle_count += match->head->index.pairs[number].handles.count;
+        term->handle_count += handles_count(&index_pair(&match->head->index, number)->handles);
     }
 }
 
@@ -68,16 +60,17 @@ static bool add_values(struct match *match, struct term *term) {
     if (name == NULL) {
         return true;
     }
-    ptrdiff_t name_number = name - index->names;
+    const uint32_t *pairs;
+    uint32_t count = index_name_pairs(name, &pairs);
     struct str prefix = match_prefix(matcher, term->is_excluding);
-    for (size_t i = 0; i < index->names[name_number].count; i++) {
-        uint32_t number = index->names[name_number].pairs[i];
-        struct str value = index_string(index, index->pairs[number].value);
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t number = RACE_LOAD(&pairs[i]);
+        struct str value = index_string(index, RACE_LOAD(&index_pair(index, number)->value));
         if (str_starts_with(value, prefix) &&
             matcher_matches(matcher, value) != term->is_excluding) {
             add_pair(match, term, number);
         }
-        if ((i + 1) % SLICE_VALUES == 0 && !breathe(match)) {
+        if ((i + 1) % SLICE_VALUES == 0 && !holds(match)) {
             return false;
         }
     }
@@ -147,11 +140,11 @@ static bool or_term(const struct match *match,
                     const struct term *term,
                     uint32_t block,
                     uint64_t bits[HANDLES_BLOCK_WORDS]) {
-    const struct index_pair *pairs = match->head->index.pairs;
+    const struct index *index = &match->head->index;
     bool has_any = false;
     memset(bits, 0, HANDLES_BLOCK_WORDS * sizeof(bits[0]));
     for (size_t i = 0; i < term->count; i++) {
-        has_any |= handles_or(&pairs[term->pairs[i]].handles, block, bits);
+        has_any |= handles_or(&index_pair(index, term->pairs[i])->handles, block, bits);
     }
     return has_any;
 }
@@ -195,13 +188,14 @@ static bool combine(const struct match *match, uint32_t block, uint64_t bits[HAN
 
 static void add_match(struct match *match, uint32_t handle) {
     struct series *series = head_at(match->head, handle);
-    if (series == NULL) {
+    uint64_t id = series == NULL ? 0 : RACE_LOAD(&series->id);
+    if (id == 0) {
         return;
     }
     match->matches = vec_grow(match->matches, &match->match_cap, match->match_count + 1,
                               sizeof(match->matches[0]));
     match->matches[match->match_count++] = (struct head_match){
-        .id = series->id,
+        .id = id,
         .handle = handle,
         .is_in_range = querier_has_in_range(match->querier, series, handle),
     };
@@ -218,7 +212,7 @@ static bool run_blocks(struct match *match) {
             for (uint64_t word = bits[i]; word != 0; word &= word - 1) {
                 add_match(match, (block << HANDLES_BLOCK_SHIFT) + i * 64 +
                                      (uint32_t)__builtin_ctzll(word));
-                if (match->match_count % SLICE_MATCHES == 0 && !breathe(match)) {
+                if (match->match_count % SLICE_MATCHES == 0 && !holds(match)) {
                     return false;
                 }
             }
@@ -260,14 +254,11 @@ bool head_match(struct tsdb_querier *querier,
         .terms = mem_calloc(count + 1, sizeof(match.terms[0])),
     };
     bool is_done = false;
-    pthread_rwlock_rdlock(&head->index_lock);
     while (!is_done) {
-        match.generation = head->index.generation;
+        match.generation = index_generation(&head->index);
         set_terms(&match, matchers, count);
-        is_done = fill_terms(&match) && run_blocks(&match);
-        match.restarts++;
+        is_done = fill_terms(&match) && run_blocks(&match) && holds(&match);
     }
-    pthread_rwlock_unlock(&head->index_lock);
     for (size_t i = 0; i < count; i++) {
         mem_free(match.terms[i].pairs);
     }

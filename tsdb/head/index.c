@@ -2,6 +2,7 @@
 #include "tsdb/head/index.h"
 
 #include <assert.h>
+#include <sched.h>
 
 #include "base/hash.h"
 #include "base/mem.h"
@@ -12,15 +13,43 @@
 
 static_assert(LABEL_VALUE_BYTES_MAX + 2 <= SLAB_BYTES_MAX, "a symbol fits a slab block");
 
+/* ---- arrays ---- */
+
+/* Like vec_grow(), but the old array stays for those who look at it. */
+static void *grow(struct index *index, void *items, size_t *cap, size_t need, size_t elem_bytes) {
+    if (need <= *cap) {
+        return items;
+    }
+    size_t old_cap = *cap;
+    *cap = old_cap < 4 ? 8 : 2 * old_cap;
+    assert(need <= *cap);
+    uint8_t *bigger = mem_calloc(*cap, elem_bytes);
+    if (items != NULL) {
+        memcpy(bigger, items, old_cap * elem_bytes);
+    }
+    retire(&index->garbage, items);
+    return bigger;
+}
+
 /* ---- hash tables of numbers ---- */
 
-static void table_insert(struct index_table *table, uint64_t hash, uint32_t number) {
-    uint32_t mask = table->slot_count - 1;
-    uint32_t i = (uint32_t)hash & mask;
-    while (table->slots[i] != 0) {
-        i = (i + 1) & mask;
+static struct index_slots *make_slots(uint32_t slot_count) {
+    struct index_slots *slots =
+        mem_calloc(1, sizeof(*slots) + (size_t)slot_count * sizeof(slots->numbers[0]));
+    slots->mask = slot_count - 1;
+    return slots;
+}
+
+static void slots_insert(struct index_slots *slots, uint64_t hash, uint32_t number) {
+    uint32_t i = (uint32_t)hash & slots->mask;
+    while (slots->numbers[i] != 0) {
+        i = (i + 1) & slots->mask;
     }
-    table->slots[i] = number;
+    RACE_STORE(&slots->numbers[i], number);
+}
+
+static void table_insert(struct index_table *table, uint64_t hash, uint32_t number) {
+    slots_insert(table->slots, hash, number);
     table->used++;
 }
 
@@ -36,31 +65,33 @@ static uint64_t pair_hash(const struct index *index, uint32_t name, uint32_t val
     return hash ^ hash >> 32;
 }
 
+static void replace_slots(struct index *index,
+                          struct index_table *table,
+                          struct index_slots *slots) {
+    struct index_slots *old = table->slots;
+    RACE_STORE(&table->slots, slots);
+    retire(&index->garbage, old);
+}
+
 static void rebuild_symbol_table(struct index *index, uint32_t slot_count) {
-    mem_free(index->symbol_table.slots);
-    index->symbol_table = (struct index_table){
-        .slots = mem_calloc(slot_count, sizeof(uint32_t)),
-        .slot_count = slot_count,
-    };
+    struct index_slots *slots = make_slots(slot_count);
     for (uint32_t i = 1; i < index->symbol_count; i++) {
         if (index->symbols[i].string != 0) {
-            table_insert(&index->symbol_table, symbol_hash(index, index_string(index, i)), i);
+            slots_insert(slots, symbol_hash(index, index_string(index, i)), i);
         }
     }
+    replace_slots(index, &index->symbol_table, slots);
 }
 
 static void rebuild_pair_table(struct index *index, uint32_t slot_count) {
-    mem_free(index->pair_table.slots);
-    index->pair_table = (struct index_table){
-        .slots = mem_calloc(slot_count, sizeof(uint32_t)),
-        .slot_count = slot_count,
-    };
+    struct index_slots *slots = make_slots(slot_count);
     for (uint32_t i = 1; i < index->pair_count; i++) {
         const struct index_pair *pair = &index->pairs[i];
         if (pair->name != 0) {
-            table_insert(&index->pair_table, pair_hash(index, pair->name, pair->value), i);
+            slots_insert(slots, pair_hash(index, pair->name, pair->value), i);
         }
     }
+    replace_slots(index, &index->pair_table, slots);
 }
 
 static uint32_t symbol_home(const struct index *index, uint32_t number) {
@@ -77,40 +108,46 @@ static void table_remove(const struct index *index,
                          struct index_table *table,
                          uint32_t (*home)(const struct index *index, uint32_t number),
                          uint32_t number) {
-    uint32_t mask = table->slot_count - 1;
+    uint32_t mask = table->slots->mask;
+    uint32_t *numbers = table->slots->numbers;
     uint32_t hole = home(index, number) & mask;
-    while (table->slots[hole] != number) {
+    while (numbers[hole] != number) {
         hole = (hole + 1) & mask;
     }
-    for (uint32_t i = (hole + 1) & mask; table->slots[i] != 0; i = (i + 1) & mask) {
-        uint32_t distance = (i - home(index, table->slots[i])) & mask;
+    for (uint32_t i = (hole + 1) & mask; numbers[i] != 0; i = (i + 1) & mask) {
+        uint32_t distance = (i - home(index, numbers[i])) & mask;
         if (distance >= ((i - hole) & mask)) {
-            table->slots[hole] = table->slots[i];
+            RACE_STORE(&numbers[hole], numbers[i]);
             hole = i;
         }
     }
-    table->slots[hole] = 0;
+    RACE_STORE(&numbers[hole], 0);
     table->used--;
 }
 
 static bool table_is_tight(const struct index_table *table) {
-    return 4 * ((uint64_t)table->used + 1) > 3 * (uint64_t)table->slot_count;
+    return 4 * ((uint64_t)table->used + 1) > 3 * ((uint64_t)table->slots->mask + 1);
+}
+
+static uint32_t table_doubled(const struct index_table *table) {
+    return 2 * (table->slots->mask + 1);
 }
 
 /* ---- symbols ---- */
 
 struct str index_string(const struct index *index, uint32_t symbol) {
-    const char *block = slab_at(&index->strings, index->symbols[symbol].string);
+    uint32_t string = RACE_LOAD(&RACE_LOAD(&index->symbols)[symbol].string);
+    const char *block = slab_at(&index->strings, string);
     uint16_t len;
     memcpy(&len, block, sizeof(len));
     return str_n(block + sizeof(len), len);
 }
 
 static uint32_t find_symbol(const struct index *index, struct str text) {
-    uint32_t mask = index->symbol_table.slot_count - 1;
-    uint32_t i = (uint32_t)symbol_hash(index, text) & mask;
-    for (;; i = (i + 1) & mask) {
-        uint32_t number = index->symbol_table.slots[i];
+    const struct index_slots *slots = RACE_LOAD(&index->symbol_table.slots);
+    uint32_t i = (uint32_t)symbol_hash(index, text) & slots->mask;
+    for (;; i = (i + 1) & slots->mask) {
+        uint32_t number = RACE_LOAD(&slots->numbers[i]);
         if (number == 0 || str_eq(index_string(index, number), text)) {
             return number;
         }
@@ -123,8 +160,8 @@ static uint32_t new_symbol_number(struct index *index) {
         index->symbol_free = index->symbols[number].refs;
         return number;
     }
-    index->symbols = vec_grow(index->symbols, &index->symbol_cap, (size_t)index->symbol_count + 1,
-                              sizeof(index->symbols[0]));
+    RACE_STORE(&index->symbols, grow(index, index->symbols, &index->symbol_cap,
+                                     (size_t)index->symbol_count + 1, sizeof(index->symbols[0])));
     return index->symbol_count++;
 }
 
@@ -135,7 +172,7 @@ static uint32_t intern_symbol(struct index *index, struct str text) {
     }
     assert(text.len <= LABEL_VALUE_BYTES_MAX);
     if (table_is_tight(&index->symbol_table)) {
-        rebuild_symbol_table(index, index->symbol_table.slot_count * 2);
+        rebuild_symbol_table(index, table_doubled(&index->symbol_table));
     }
     number = new_symbol_number(index);
     uint32_t string = slab_alloc(&index->strings, text.len + 2);
@@ -145,7 +182,10 @@ static uint32_t intern_symbol(struct index *index, struct str text) {
     if (text.len > 0) {
         memcpy(block + sizeof(len), text.ptr, text.len);
     }
-    index->symbols[number] = (struct index_symbol){ .string = string };
+    struct index_symbol *symbol = &index->symbols[number];
+    symbol->refs = 0;
+    RACE_STORE(&symbol->name, 0);
+    RACE_STORE(&symbol->string, string);
     table_insert(&index->symbol_table, symbol_hash(index, text), number);
     return number;
 }
@@ -153,15 +193,15 @@ static uint32_t intern_symbol(struct index *index, struct str text) {
 /* ---- pairs ---- */
 
 static uint32_t find_pair(const struct index *index, uint32_t name, uint32_t value) {
-    uint32_t mask = index->pair_table.slot_count - 1;
-    uint32_t i = (uint32_t)pair_hash(index, name, value) & mask;
-    for (;; i = (i + 1) & mask) {
-        uint32_t number = index->pair_table.slots[i];
+    const struct index_slots *slots = RACE_LOAD(&index->pair_table.slots);
+    uint32_t i = (uint32_t)pair_hash(index, name, value) & slots->mask;
+    for (;; i = (i + 1) & slots->mask) {
+        uint32_t number = RACE_LOAD(&slots->numbers[i]);
         if (number == 0) {
             return 0;
         }
-        const struct index_pair *pair = &index->pairs[number];
-        if (pair->name == name && pair->value == value) {
+        const struct index_pair *pair = index_pair(index, number);
+        if (RACE_LOAD(&pair->name) == name && RACE_LOAD(&pair->value) == value) {
             return number;
         }
     }
@@ -178,12 +218,12 @@ static struct index_name *intern_name(struct index *index, uint32_t symbol) {
         }
     }
     if (number >= index->name_count) {
-        index->names = vec_grow(index->names, &index->name_cap, (size_t)index->name_count + 1,
-                                sizeof(index->names[0]));
-        number = index->name_count++;
+        RACE_STORE(&index->names, grow(index, index->names, &index->name_cap,
+                                       (size_t)index->name_count + 1, sizeof(index->names[0])));
+        RACE_STORE(&index->name_count, number + 1);
     }
-    index->names[number] = (struct index_name){ .symbol = symbol };
-    index->symbols[symbol].name = number;
+    RACE_STORE(&index->names[number].symbol, symbol);
+    RACE_STORE(&index->symbols[symbol].name, number);
     return &index->names[number];
 }
 
@@ -193,23 +233,45 @@ static uint32_t new_pair_number(struct index *index) {
         index->pair_free = index->pairs[number].value;
         return number;
     }
-    index->pairs = vec_grow(index->pairs, &index->pair_cap, (size_t)index->pair_count + 1,
-                            sizeof(index->pairs[0]));
-    return index->pair_count++;
+    RACE_STORE(&index->pairs, grow(index, index->pairs, &index->pair_cap,
+                                   (size_t)index->pair_count + 1, sizeof(index->pairs[0])));
+    number = index->pair_count;
+    RACE_STORE(&index->pair_count, number + 1);
+    return number;
+}
+
+static void add_value(struct index *index, struct index_name *name, uint32_t pair) {
+    struct index_values *values = name->values;
+    if (values == NULL || values->count == values->cap) {
+        uint32_t count = values == NULL ? 0 : values->count;
+        uint32_t cap = count < 4 ? 4 : 2 * count;
+        struct index_values *bigger =
+            mem_alloc(sizeof(*bigger) + (size_t)cap * sizeof(bigger->pairs[0]));
+        if (values != NULL) {
+            memcpy(bigger->pairs, values->pairs, count * sizeof(bigger->pairs[0]));
+        }
+        bigger->count = count;
+        bigger->cap = cap;
+        RACE_STORE(&name->values, bigger);
+        retire(&index->garbage, values);
+        values = bigger;
+    }
+    RACE_STORE(&values->pairs[values->count], pair);
+    RACE_STORE(&values->count, values->count + 1);
 }
 
 static uint32_t new_pair(struct index *index, uint32_t name, uint32_t value) {
     if (table_is_tight(&index->pair_table)) {
-        rebuild_pair_table(index, index->pair_table.slot_count * 2);
+        rebuild_pair_table(index, table_doubled(&index->pair_table));
     }
     uint32_t number = new_pair_number(index);
-    index->pairs[number] = (struct index_pair){ .name = name, .value = value };
+    struct index_pair *pair = &index->pairs[number]; /* without handles */
+    RACE_STORE(&pair->value, value);
+    RACE_STORE(&pair->name, name);
     index->symbols[name].refs++;
     index->symbols[value].refs++;
     table_insert(&index->pair_table, pair_hash(index, name, value), number);
-    struct index_name *entry = intern_name(index, name);
-    entry->pairs = vec_grow(entry->pairs, &entry->cap, entry->count + 1, sizeof(entry->pairs[0]));
-    entry->pairs[entry->count++] = number;
+    add_value(index, intern_name(index, name), number);
     return number;
 }
 
@@ -231,18 +293,16 @@ static uint32_t intern_pair(struct index *index, struct label label, uint32_t re
 
 /* ---- life ---- */
 
-void index_init(struct index *index, uint64_t seed) {
+void index_init(struct index *index, uint64_t seed, struct readers *readers) {
     memset(index, 0, sizeof(*index));
+    retired_init(&index->garbage, readers);
     index->seed = seed;
     slab_init(&index->strings);
     slab_init(&index->labels);
     /* Number 0 means none everywhere. */
-    index->symbols = vec_grow(NULL, &index->symbol_cap, 1, sizeof(index->symbols[0]));
-    index->pairs = vec_grow(NULL, &index->pair_cap, 1, sizeof(index->pairs[0]));
-    index->names = vec_grow(NULL, &index->name_cap, 1, sizeof(index->names[0]));
-    index->symbols[0] = (struct index_symbol){ 0 };
-    index->pairs[0] = (struct index_pair){ 0 };
-    index->names[0] = (struct index_name){ 0 };
+    index->symbols = grow(index, NULL, &index->symbol_cap, 1, sizeof(index->symbols[0]));
+    index->pairs = grow(index, NULL, &index->pair_cap, 1, sizeof(index->pairs[0]));
+    index->names = grow(index, NULL, &index->name_cap, 1, sizeof(index->names[0]));
     index->symbol_count = 1;
     index->pair_count = 1;
     index->name_count = 1;
@@ -253,11 +313,11 @@ void index_init(struct index *index, uint64_t seed) {
 void index_finish(struct index *index) {
     for (uint32_t i = 1; i < index->pair_count; i++) {
         if (index->pairs[i].name != 0) {
-            handles_finish(&index->pairs[i].handles);
+            handles_finish(&index->pairs[i].handles, NULL);
         }
     }
     for (uint32_t i = 1; i < index->name_count; i++) {
-        mem_free(index->names[i].pairs);
+        mem_free(index->names[i].values);
     }
     mem_free(index->pairs);
     mem_free(index->names);
@@ -265,6 +325,7 @@ void index_finish(struct index *index) {
     mem_free(index->symbol_table.slots);
     mem_free(index->pair_table.slots);
     mem_free(index->retired);
+    retired_finish(&index->garbage);
     slab_finish(&index->strings);
     slab_finish(&index->labels);
     memset(index, 0, sizeof(*index));
@@ -280,28 +341,36 @@ static_assert(LABELS_COUNT_MAX <= UINT8_MAX, "the count fits its byte");
 
 struct label_walk {
     const uint8_t *next;
+    const uint8_t *end; /* of what may be looked at: without the lock the bytes can be any */
     unsigned left;
 };
 
 static struct label_walk label_walk(const struct index *index, uint32_t block) {
     const uint8_t *bytes = slab_at(&index->labels, block);
-    return (struct label_walk){ .next = bytes + 1, .left = bytes[0] };
+    unsigned count = RACE_LOAD(bytes);
+    return (struct label_walk){
+        .next = bytes + 1,
+        .end = bytes + slab_room(block),
+        .left = count < LABELS_COUNT_MAX ? count : LABELS_COUNT_MAX,
+    };
 }
 
 /* Pair number, 0 at the end. */
 static uint32_t label_next(struct label_walk *walk) {
+    uint32_t number = 0;
     if (walk->left == 0) {
         return 0;
     }
     walk->left--;
-    uint32_t number = 0;
-    for (unsigned shift = 0;; shift += 7) {
-        uint8_t byte = *walk->next++;
+    for (unsigned shift = 0; shift < 32 && walk->next < walk->end; shift += 7) {
+        uint8_t byte = RACE_LOAD(walk->next);
+        walk->next++;
         number |= (uint32_t)(byte & 0x7f) << shift;
         if (byte < 0x80) {
-            return number;
+            break;
         }
     }
+    return number;
 }
 
 uint32_t index_add(struct index *index, uint32_t handle, struct labels labels) {
@@ -312,25 +381,42 @@ uint32_t index_add(struct index *index, uint32_t handle, struct labels labels) {
     for (size_t i = 0; i < labels.count; i++) {
         uint32_t number = intern_pair(index, labels.items[i], index->recent[i]);
         index->recent[i] = number;
-        handles_add(&index->pairs[number].handles, handle);
+        handles_add(&index->pairs[number].handles, handle, &index->garbage);
         end = bytes_put_uvarint(end, number);
     }
     size_t len = (size_t)(end - bytes);
     uint32_t block = slab_alloc(&index->labels, len);
-    memcpy(slab_at(&index->labels, block), bytes, len);
+    uint8_t *place = slab_at(&index->labels, block);
+    for (size_t i = 0; i < len; i++) {
+        RACE_STORE(&place[i], bytes[i]);
+    }
     return block;
+}
+
+size_t index_label_numbers(const struct index *index,
+                           uint32_t block,
+                           uint32_t numbers[LABELS_COUNT_MAX]) {
+    struct label_walk walk = label_walk(index, block);
+    size_t count = 0;
+    while (walk.left > 0) {
+        numbers[count++] = label_next(&walk);
+    }
+    return count;
+}
+
+struct label index_label(const struct index *index, uint32_t pair) {
+    const struct index_pair *at = index_pair(index, pair);
+    return (struct label){
+        .name = index_string(index, RACE_LOAD(&at->name)),
+        .value = index_string(index, RACE_LOAD(&at->value)),
+    };
 }
 
 size_t index_labels(const struct index *index, uint32_t block, struct label *items) {
     struct label_walk walk = label_walk(index, block);
     size_t count = 0;
-    uint32_t number;
-    while ((number = label_next(&walk)) != 0) {
-        const struct index_pair *pair = &index->pairs[number];
-        items[count++] = (struct label){
-            .name = index_string(index, pair->name),
-            .value = index_string(index, pair->value),
-        };
+    while (walk.left > 0) {
+        items[count++] = index_label(index, label_next(&walk));
     }
     return count;
 }
@@ -354,7 +440,7 @@ void index_remove(struct index *index, uint32_t handle, uint32_t block) {
     struct label_walk walk = label_walk(index, block);
     uint32_t number;
     while ((number = label_next(&walk)) != 0) {
-        handles_remove(&index->pairs[number].handles, handle);
+        handles_remove(&index->pairs[number].handles, handle, &index->garbage);
     }
     const uint8_t *bytes = slab_at(&index->labels, block);
     slab_free(&index->labels, block, (size_t)(walk.next - bytes));
@@ -362,21 +448,25 @@ void index_remove(struct index *index, uint32_t handle, uint32_t block) {
 
 /* ---- dropping ---- */
 
-static void retire_symbol(struct index *index, uint32_t number, uint64_t epoch) {
+static void retire_symbol(struct index *index, uint32_t number) {
     struct index_symbol *symbol = &index->symbols[number];
+    uint16_t bytes = (uint16_t)(index_string(index, number).len + 2);
+    uint32_t string = symbol->string;
     table_remove(index, &index->symbol_table, symbol_home, number);
+    RACE_STORE(&symbol->string, 0);
+    RACE_STORE(&symbol->name, 0);
+    symbol->refs = index->symbol_free;
+    index->symbol_free = number;
     index->retired = vec_grow(index->retired, &index->retired_cap, index->retired_count + 1,
                               sizeof(index->retired[0]));
     index->retired[index->retired_count++] = (struct index_retired){
-        .string = symbol->string,
-        .bytes = (uint16_t)(index_string(index, number).len + 2),
-        .epoch = epoch,
+        .string = string,
+        .bytes = bytes,
+        .epoch = index->garbage.readers == NULL ? 0 : readers_epoch(index->garbage.readers),
     };
-    *symbol = (struct index_symbol){ .refs = index->symbol_free };
-    index->symbol_free = number;
 }
 
-static void unref_symbol(struct index *index, uint32_t number, uint64_t epoch) {
+static void unref_symbol(struct index *index, uint32_t number) {
     struct index_symbol *symbol = &index->symbols[number];
     assert(symbol->refs > 0);
     symbol->refs--;
@@ -385,50 +475,62 @@ static void unref_symbol(struct index *index, uint32_t number, uint64_t epoch) {
     }
     if (symbol->name != 0) {
         struct index_name *name = &index->names[symbol->name];
-        mem_free(name->pairs);
-        *name = (struct index_name){ 0 };
+        struct index_values *values = name->values;
+        RACE_STORE(&name->symbol, 0);
+        RACE_STORE(&name->values, NULL);
+        retire(&index->garbage, values);
     }
-    retire_symbol(index, number, epoch);
+    retire_symbol(index, number);
 }
 
-static void drop_pair(struct index *index, uint32_t number, uint64_t epoch) {
+static void drop_pair(struct index *index, uint32_t number) {
     struct index_pair *pair = &index->pairs[number];
     uint32_t name = pair->name;
     uint32_t value = pair->value;
     table_remove(index, &index->pair_table, pair_home, number);
-    *pair = (struct index_pair){ .value = index->pair_free };
+    RACE_STORE(&pair->name, 0);
+    RACE_STORE(&pair->value, index->pair_free);
     index->pair_free = number;
-    unref_symbol(index, value, epoch);
-    unref_symbol(index, name, epoch);
+    unref_symbol(index, value);
+    unref_symbol(index, name);
 }
 
-bool index_drop_pairs(struct index *index, uint32_t *name, size_t *left, uint64_t epoch) {
+static void drop_value(struct index *index, struct index_values *values, size_t at) {
+    uint32_t number = values->pairs[at];
+    RACE_STORE(&index->generation, index->generation + 1);
+    RACE_STORE(&values->pairs[at], values->pairs[values->count - 1]);
+    RACE_STORE(&values->count, values->count - 1);
+    drop_pair(index, number);
+    RACE_STORE(&index->generation, index->generation + 1);
+}
+
+bool index_drop_pairs(struct index *index, uint32_t *name, size_t *left) {
     for (size_t budget = DROP_LOOKS_MAX; budget > 0; budget--) {
         if (*left == 0) {
             (*name)++;
             if (*name >= index->name_count) {
                 return false;
             }
-            *left = index->names[*name].symbol == 0 ? 0 : index->names[*name].count;
-            continue;
+            *left = SIZE_MAX;
         }
         /* From the end: what takes a dropped pair's place was looked at, or is new. */
-        struct index_name *entry = &index->names[*name];
-        *left = *left < entry->count ? *left : entry->count;
+        struct index_values *values = index->names[*name].values;
+        size_t count = values == NULL ? 0 : values->count;
+        *left = *left < count ? *left : count;
         if (*left == 0) {
             continue;
         }
-        uint32_t number = entry->pairs[--*left];
-        if (index->pairs[number].handles.count == 0) {
-            entry->pairs[*left] = entry->pairs[--entry->count];
-            index->generation++;
-            drop_pair(index, number, epoch);
+        --*left;
+        if (handles_count(&index->pairs[values->pairs[*left]].handles) == 0) {
+            drop_value(index, values, *left);
         }
     }
     return true;
 }
 
-void index_release(struct index *index, uint64_t epoch) {
+void index_release(struct index *index) {
+    struct readers *readers = index->garbage.readers;
+    uint64_t epoch = readers == NULL ? UINT64_MAX : readers_epoch_floor(readers);
     size_t kept = 0;
     for (size_t i = 0; i < index->retired_count; i++) {
         if (index->retired[i].epoch < epoch) {
@@ -438,6 +540,7 @@ void index_release(struct index *index, uint64_t epoch) {
         }
     }
     index->retired_count = kept;
+    retired_release(&index->garbage);
 }
 
 /* ---- look-up ---- */
@@ -450,8 +553,15 @@ uint32_t index_find_pair(const struct index *index, struct str name, struct str 
 
 const struct index_name *index_find_name(const struct index *index, struct str name) {
     uint32_t symbol = find_symbol(index, name);
-    if (symbol == 0 || index->symbols[symbol].name == 0) {
-        return NULL;
+    uint32_t number = symbol == 0 ? 0 : RACE_LOAD(&RACE_LOAD(&index->symbols)[symbol].name);
+    return number == 0 ? NULL : index_name(index, number);
+}
+
+uint32_t index_generation(const struct index *index) {
+    uint32_t generation = RACE_LOAD(&index->generation);
+    while ((generation & 1) != 0) {
+        sched_yield();
+        generation = RACE_LOAD(&index->generation);
     }
-    return &index->names[index->symbols[symbol].name];
+    return generation;
 }

@@ -27,8 +27,8 @@ static void measure_index(struct head *head, struct tsdb_memory *ret) {
     ret->symbol_bytes = slab_area_bytes(&index->strings) +
                         index->symbol_cap * sizeof(index->symbols[0]) +
                         index->pair_cap * sizeof(index->pairs[0]) +
-                        4 * ((uint64_t)index->symbol_table.slot_count +
-                             index->pair_table.slot_count + index->pair_count);
+                        4 * ((uint64_t)index->symbol_table.slots->mask +
+                             index->pair_table.slots->mask + index->pair_count);
     pthread_rwlock_unlock(&head->index_lock);
 }
 

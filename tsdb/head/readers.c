@@ -194,6 +194,10 @@ void retire(struct retired *retired, void *memory) {
         .memory = memory,
         .epoch = readers_epoch(retired->readers),
     };
+    if (retired->count >= retired->enough) {
+        retired_release(retired);
+        retired->enough = 2 * retired->count; /* not again and again while a reader stays */
+    }
 }
 
 void retired_release(struct retired *retired) {

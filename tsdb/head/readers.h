@@ -75,11 +75,13 @@ struct retired {
     struct retired_item *items;
     size_t count;
     size_t cap;
+    size_t enough; /* private: at that many it is tried to free some */
 };
 
 void retired_init(struct retired *retired, struct readers *readers);
 void retired_finish(struct retired *retired);
-/* Free it (mem_free) when nobody can look at it any more. It must not be reachable from now on. */
+/* Free it (mem_free) when nobody can look at it any more, which may be now. It must not be
+ * reachable from now on. */
 void retire(struct retired *retired, void *memory);
 /* Free what can be freed. */
 void retired_release(struct retired *retired);

@@ -36,7 +36,7 @@ static uint64_t count_of_metric(struct tsdb *db, struct str name) {
     struct head *head = &db->head;
     pthread_rwlock_rdlock(&head->index_lock);
     uint32_t pair = index_find_pair(&head->index, METRIC_NAME, name);
-    uint64_t count = pair == 0 ? 0 : head->index.pairs[pair].handles.count;
+    uint64_t count = pair == 0 ? 0 : handles_count(&head->index.pairs[pair].handles);
     pthread_rwlock_unlock(&head->index_lock);
     return count;
 }

@@ -31,16 +31,36 @@ void slab_finish(struct slab *slab) {
     for (uint32_t i = 0; i < slab->area_count; i++) {
         mem_free(slab->areas[i]);
     }
+    for (size_t i = 0; i < slab->outgrown_count; i++) {
+        mem_free(slab->outgrown[i]);
+    }
     mem_free(slab->areas);
     memset(slab, 0, sizeof(*slab));
+}
+
+/* Somebody may look at the old array yet: it stays, all of them together take no more than the
+ * newest. */
+static void grow_areas(struct slab *slab) {
+    size_t cap = slab->area_cap == 0 ? 4 : 2 * slab->area_cap;
+    uint8_t **old = slab->areas;
+    uint8_t **areas = mem_calloc(cap, sizeof(areas[0]));
+    if (old != NULL) {
+        memcpy(areas, old, slab->area_count * sizeof(areas[0]));
+    }
+    RACE_STORE(&slab->areas, areas);
+    slab->area_cap = cap;
+    if (old != NULL) {
+        slab->outgrown[slab->outgrown_count++] = old;
+    }
 }
 
 static void add_area(struct slab *slab) {
     if (slab->area_count == AREA_COUNT_MAX) {
         BUG("a slab is full: %u areas", slab->area_count);
     }
-    slab->areas = vec_grow(slab->areas, &slab->area_cap, (size_t)slab->area_count + 1,
-                           sizeof(slab->areas[0]));
+    if (slab->area_count == slab->area_cap) {
+        grow_areas(slab);
+    }
     slab->areas[slab->area_count] = mem_alloc((size_t)AREA_GRANULES * 8);
     /* Granule 0 of the first area stays unused: handle 0 means none. */
     slab->used = slab->area_count == 0 ? 1 : 0;
@@ -71,7 +91,8 @@ void slab_free(struct slab *slab, uint32_t handle, size_t bytes) {
     uint32_t cls = class_of(bytes);
     assert(slab->bytes_live >= class_bytes[cls]);
     slab->bytes_live -= class_bytes[cls];
-    memcpy(slab_at(slab, handle), &slab->free_heads[cls], sizeof(handle));
+    uint32_t *link = slab_at(slab, handle);
+    RACE_STORE(link, slab->free_heads[cls]);
     slab->free_heads[cls] = handle;
 }
 

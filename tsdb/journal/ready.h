@@ -24,7 +24,7 @@ struct ready {
     uint64_t lsn_start;        /* up to here nothing is to be replayed */
     uint64_t lsn_end;          /* newest record on disk at the opening */
     _Atomic uint64_t lsn_now;  /* how far it is */
-    bool is_failed;            /* guarded by lock */
+    _Atomic bool is_failed;
     struct err err;            /* guarded by lock: why */
     bool has_thread;
     pthread_t thread;

@@ -97,7 +97,7 @@ static bool is_due(const struct slice *slice,
                    const struct series *series,
                    const struct chunk *chunk) {
     bool is_past = head_window(&slice->db->head, chunk->t_first_ms) < slice->limits.end_window;
-    return chunk->is_open && series->lsn_last <= slice->lsn_safe &&
+    return chunk_is_open(chunk) && series->lsn_last <= slice->lsn_safe &&
            ((is_past && series->lsn_last <= slice->limits.lsn_idle) ||
             chunk->epoch <= slice->epoch_cut);
 }
@@ -107,13 +107,13 @@ static void collect_series(struct slice *slice, uint32_t handle, struct series *
     struct head_stripe *stripe = head_stripe(head, handle);
     pthread_mutex_lock(&stripe->lock);
     uint64_t visible =
-        series->chunks == 0 ? 0 : head_visible_locked(head, handle, series, slice->lsn_safe);
+        series->chunks == 0 ? 0 : head_visible(head, handle, series, slice->lsn_safe);
     for (const struct chunk *chunk = head_oldest_locked(head, handle, series); chunk != NULL;
          chunk = head_next_locked(head, handle, series, chunk)) {
         if (is_due(slice, series, chunk)) {
             head_close_chunk_locked(head, handle, series);
         }
-        if (chunk->is_open || chunk->count > visible) {
+        if (chunk_is_open(chunk) || chunk->count > visible) {
             break;
         }
         visible -= chunk->count;
@@ -453,7 +453,7 @@ static void drop_sealed(struct slice *slice) {
             head_drop_oldest_locked(head, job->handle, job->series);
         } else if (job->t_min_ms < job->series->t_first_ms) {
             /* Its row may be one that no window index covers. */
-            job->series->t_first_ms = job->t_min_ms;
+            RACE_STORE(&job->series->t_first_ms, job->t_min_ms);
             slice->db->has_uncovered = true;
         }
         pthread_mutex_unlock(&stripe->lock);

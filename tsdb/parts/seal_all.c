@@ -6,27 +6,34 @@
 #include "tsdb/parts/window.h"
 #include "tsdb/query/querier.h"
 
+#define LOOK_NS      INT64_C(10000000)
 #define PATIENCE_NS  INT64_C(30000000000) /* for queries that were open before */
 #define SEALINGS_MAX 100
 
-/* Until every open querier sees everything up to lsn. */
+/* Until every open querier sees everything up to lsn. Those that close tell nobody, so that they
+ * need no lock: it is looked at every 10 ms. */
 static bool wait_for_queriers(struct tsdb *db, uint64_t lsn, int64_t until_ns, struct err *err) {
-    struct timespec until = {
-        .tv_sec = (time_t)(until_ns / 1000000000),
-        .tv_nsec = (long)(until_ns % 1000000000),
-    };
-    int rc = 0;
-    while (db_lsn_safe(db) < lsn && rc != ETIMEDOUT) {
-        pthread_mutex_lock(&db->queriers_lock);
-        uint64_t closed = db->queriers_closed;
-        while (db->queriers_closed == closed && rc != ETIMEDOUT) {
-            rc = pthread_cond_timedwait(&db->queriers_cond, &db->queriers_lock, &until);
-        }
-        pthread_mutex_unlock(&db->queriers_lock);
+    pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    pthread_cond_t never;
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&never, &attr);
+    pthread_condattr_destroy(&attr);
+    pthread_mutex_lock(&lock);
+    int64_t now_ns = clock_mono_ns(clock_system());
+    for (; db_lsn_safe(db) < lsn && now_ns < until_ns; now_ns = clock_mono_ns(clock_system())) {
+        struct timespec next = {
+            .tv_sec = (time_t)((now_ns + LOOK_NS) / 1000000000),
+            .tv_nsec = (long)((now_ns + LOOK_NS) % 1000000000),
+        };
+        (void)pthread_cond_timedwait(&never, &lock, &next);
     }
+    pthread_mutex_unlock(&lock);
+    pthread_cond_destroy(&never);
     return db_lsn_safe(db) >= lsn ||
            err_set(err, ERR_UNAVAILABLE,
-                   "a query has been running for long and keeps the head from being sealed: try "
+                   "a query has been running for long and still reads what is to be deleted: try "
                    "again later");
 }
 

@@ -22,6 +22,12 @@ static void add_string(void *ctx, struct str text) {
     strings->items[strings->count++] = arena_str(strings->arena, text);
 }
 
+static void reset_strings(struct strings *strings) {
+    map_finish(&strings->seen, NULL);
+    map_init(&strings->seen);
+    strings->count = 0;
+}
+
 static int compare_strings(const void *a, const void *b) {
     return str_cmp(*(const struct str *)a, *(const struct str *)b);
 }
@@ -45,42 +51,56 @@ static void add_head_values(struct tsdb_querier *querier,
                             const struct index_name *name,
                             struct strings *strings) {
     const struct index *index = &querier->db->head.index;
-    for (size_t i = 0; i < name->count; i++) {
-        const struct index_pair *pair = &index->pairs[name->pairs[i]];
+    const uint32_t *pairs;
+    uint32_t count = index_name_pairs(name, &pairs);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct index_pair *pair = index_pair(index, RACE_LOAD(&pairs[i]));
         if (pair_in_range(querier, pair)) {
-            add_string(strings, index_string(index, pair->value));
+            add_string(strings, index_string(index, RACE_LOAD(&pair->value)));
         }
     }
 }
 
 static void add_head_names(struct tsdb_querier *querier, struct strings *strings) {
     const struct index *index = &querier->db->head.index;
-    for (uint32_t n = 1; n < index->name_count; n++) {
-        const struct index_name *name = &index->names[n];
-        for (size_t i = 0; name->symbol != 0 && i < name->count; i++) {
-            if (pair_in_range(querier, &index->pairs[name->pairs[i]])) {
-                add_string(strings, index_string(index, name->symbol));
+    uint32_t name_count = RACE_LOAD(&index->name_count);
+    for (uint32_t n = 1; n < name_count; n++) {
+        const struct index_name *name = index_name(index, n);
+        uint32_t symbol = RACE_LOAD(&name->symbol);
+        const uint32_t *pairs;
+        uint32_t count = symbol == 0 ? 0 : index_name_pairs(name, &pairs);
+        for (uint32_t i = 0; i < count; i++) {
+            if (pair_in_range(querier, index_pair(index, RACE_LOAD(&pairs[i])))) {
+                add_string(strings, index_string(index, symbol));
                 break;
             }
         }
     }
 }
 
+/* What is found while pairs are dropped may not be so, then it is looked for again. */
+static void from_head(struct tsdb_querier *querier, struct str name, struct strings *strings) {
+    const struct index *index = &querier->db->head.index;
+    uint32_t generation;
+    do {
+        generation = index_generation(index);
+        reset_strings(strings);
+        if (name.len == 0) {
+            add_head_names(querier, strings);
+        } else {
+            const struct index_name *entry = index_find_name(index, name);
+            if (entry != NULL) {
+                add_head_values(querier, entry, strings);
+            }
+        }
+    } while (!index_is_same(index, generation));
+}
+
 static bool from_indexes(struct tsdb_querier *querier,
                          struct str name,
                          struct strings *strings,
                          struct err *err) {
-    struct head *head = &querier->db->head;
-    pthread_rwlock_rdlock(&head->index_lock);
-    if (name.len == 0) {
-        add_head_names(querier, strings);
-    } else {
-        const struct index_name *entry = index_find_name(&head->index, name);
-        if (entry != NULL) {
-            add_head_values(querier, entry, strings);
-        }
-    }
-    pthread_rwlock_unlock(&head->index_lock);
+    from_head(querier, name, strings);
     struct store *store = &querier->db->store;
     MDB_txn *txn;
     if (!env_read_begin(&store->env, &txn, err)) {

@@ -59,12 +59,7 @@ void tsdb_querier_close(struct tsdb_querier *querier) {
     if (querier == NULL) {
         return;
     }
-    struct tsdb *db = querier->db;
     readers_leave(querier->reader);
-    pthread_mutex_lock(&db->queriers_lock);
-    db->queriers_closed++;
-    pthread_cond_broadcast(&db->queriers_cond);
-    pthread_mutex_unlock(&db->queriers_lock);
     u64map_finish(&querier->overlay.last);
     mem_free(querier->overlay.previous);
     run_cache_finish(&querier->cache);

@@ -156,16 +156,20 @@ static bool add_left(struct select *select, uint64_t id, struct err *err) {
 
 static bool add_head(struct select *select, const struct head_match *match, struct err *err) {
     struct head *head = &select->querier->db->head;
+    uint32_t UNINITIALIZED numbers[LABELS_COUNT_MAX];
     struct labels labels = { 0 };
-    pthread_rwlock_rdlock(&head->index_lock);
     const struct series *series = head_at(head, match->handle);
-    bool is_there = series != NULL && series->id == match->id;
-    if (is_there) {
-        labels.count = index_label_count(&head->index, series->labels);
-        labels.items = arena_alloc(select->arena, labels.count * sizeof(labels.items[0]));
-        index_labels(&head->index, series->labels, labels.items);
+    if (series != NULL) {
+        labels.count = index_label_numbers(&head->index, series->labels, numbers);
     }
-    pthread_rwlock_unlock(&head->index_lock);
+    if (series != NULL && RACE_LOAD(&series->id) == match->id) {
+        labels.items = arena_alloc(select->arena, labels.count * sizeof(labels.items[0]));
+        for (size_t i = 0; i < labels.count; i++) {
+            labels.items[i] = index_label(&head->index, numbers[i]);
+        }
+    }
+    /* If it is still there, its labels were what was read. */
+    bool is_there = series != NULL && RACE_LOAD(&series->id) == match->id;
     return is_there ? add_view(select, match->id, match->handle, labels, err)
                     : add_left(select, match->id, err);
 }

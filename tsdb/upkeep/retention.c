@@ -468,7 +468,7 @@ static void drop_pairs(struct tsdb *db) {
     while (has_more) {
         pthread_mutex_lock(&db->apply);
         pthread_rwlock_wrlock(&head->index_lock);
-        has_more = index_drop_pairs(&head->index, &name, &left, readers_epoch(&head->readers));
+        has_more = index_drop_pairs(&head->index, &name, &left);
         pthread_rwlock_unlock(&head->index_lock);
         pthread_mutex_unlock(&db->apply);
     }
@@ -489,7 +489,7 @@ bool retention_evict(struct tsdb *db, struct err *err) {
     }
     metric_add(db->metrics.series_evicted, (double)count);
     pthread_rwlock_wrlock(&db->head.index_lock);
-    index_release(&db->head.index, readers_epoch_floor(&db->head.readers));
+    index_release(&db->head.index);
     pthread_rwlock_unlock(&db->head.index_lock);
     return true;
 }

@@ -19,6 +19,7 @@ bool importer_open_dir(struct importer *importer,
         .path = path,
         .future_ms_max = FUTURE_MS,
         .out_of_order_ms = TSDB_OUT_OF_ORDER_ANY,
+        .keeps_rollups = true,
     };
     bool is_ok = tsdb_open(&options, &importer->db, err) && tsdb_wait_ready(importer->db, err);
     mem_free(path);

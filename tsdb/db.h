@@ -276,10 +276,11 @@ struct tsdb {
     uint64_t lsn_idle;            /* store thread: … at the one before */
     struct tsdb_rollup rollups[TSDB_ROLLUPS_MAX]; /* immutable */
     size_t rollup_count;
+    bool keeps_rollups;
     _Atomic int64_t rolled_from_ms[TSDB_ROLLUPS_MAX]; /* start of the oldest period built */
     _Atomic int64_t rolled_until_ms;                  /* end of the newest */
     bool has_rollups_due;                             /* under maintain_lock */
-    int64_t rollup_needs_ms;      /* start of the first one due; under maintain_lock */
+    int64_t rollup_needs_ms;      /* samples after it are not folded yet; under maintain_lock */
     _Atomic int64_t raw_floor_ms; /* samples before it are gone */
     struct scrub *scrub;          /* NULL: not begun; under maintain_lock */
     bool has_swept;               /* under maintain_lock: the series table, since the start */

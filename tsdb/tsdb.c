@@ -104,6 +104,7 @@ static void set_options(struct tsdb *db, const struct tsdb_options *options) {
     db->maintained_window = INT64_MIN;
     memcpy(db->rollups, options->rollups, sizeof(db->rollups));
     db->rollup_count = options->rollup_count;
+    db->keeps_rollups = options->keeps_rollups;
     db->rolled_until_ms = INT64_MIN;
     db->rollup_needs_ms = INT64_MAX;
     db->raw_floor_ms = INT64_MIN;

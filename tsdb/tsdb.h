@@ -68,6 +68,7 @@ struct tsdb_options {
     size_t retention_class_count;
     struct tsdb_rollup rollups[TSDB_ROLLUPS_MAX]; /* finest first */
     size_t rollup_count;
+    bool keeps_rollups;           /* those of other resolutions are not dropped (tools) */
     const char *ship_dir;         /* the journal is shipped there as well; NULL = not */
     uint64_t ship_retained_bytes; /* journal kept for a ship_dir that fails; 0 = 512 MiB */
     bool is_read_only;            /* for offline tools: no lock taken, no recovery written */

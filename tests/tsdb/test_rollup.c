@@ -315,12 +315,223 @@ static void late_samples_count(void **state) {
     check(rig, start_ms, FIXTURE_NOW_MS);
 }
 
+/* ---- buckets and samples tell the same ---- */
+
+/* Every bucket of the series is what the samples that can be read come to. */
+static void check_against_samples(struct rig *rig, size_t s, int64_t from_ms, int64_t to_ms) {
+    struct err err = ERR_INIT;
+    char name[8];
+    snprintf(name, sizeof(name), "m%zu", s);
+    struct tsdb_querier *querier = open_querier(&rig->f, from_ms + 1, to_ms);
+    struct matcher matcher = make_matcher(MATCH_EQ, "__name__", name);
+    struct tsdb_series_view *views;
+    size_t count;
+    assert_true(tsdb_select(querier, &matcher, 1, &rig->f.arena, &views, &count, &err));
+    struct tsdb_buckets have = { 0 };
+    struct tsdb_buckets want = { 0 };
+    struct tsdb_column column = { 0 };
+    for (size_t i = 0; i < count; i++) {
+        want.count = 0;
+        assert_true(tsdb_read_buckets(querier, views[i].id, HOUR_MS, from_ms + HOUR_MS, to_ms,
+                                      &have, &err));
+        assert_true(tsdb_read(querier, views[i].id, from_ms + 1, to_ms, &column, &err));
+        rollup_fold(&column, HOUR_MS, &want);
+        assert_int_equal(have.count, want.count);
+        for (size_t k = 0; k < want.count; k++) {
+            if (!buckets_equal(&have.items[k], &want.items[k])) {
+                fail_msg("series %zu: the bucket at %lld has %llu samples, not %llu", s,
+                         (long long)want.items[k].t_ms, (unsigned long long)have.items[k].count,
+                         (unsigned long long)want.items[k].count);
+            }
+        }
+    }
+    tsdb_column_finish(&column);
+    tsdb_buckets_finish(&have);
+    tsdb_buckets_finish(&want);
+    tsdb_querier_close(querier);
+}
+
+static void break_newest_segment(struct rig *rig) {
+    struct store *store = &rig->f.db->store;
+    struct err err = ERR_INIT;
+    MDB_txn *txn;
+    MDB_cursor *cursor;
+    MDB_val key;
+    MDB_val value;
+    assert_true(env_write_begin(&store->env, &txn, &err));
+    assert_int_equal(mdb_cursor_open(txn, store->dbis[STORE_SEGMENTS], &cursor), 0);
+    assert_int_equal(mdb_cursor_get(cursor, &key, &value, MDB_LAST), 0);
+    char *copy = test_malloc(value.mv_size);
+    memset(copy, 'x', value.mv_size);
+    value.mv_data = copy;
+    assert_int_equal(mdb_cursor_put(cursor, &key, &value, MDB_CURRENT), 0);
+    mdb_cursor_close(cursor);
+    assert_int_equal(mdb_txn_commit(txn), 0);
+    test_free(copy);
+}
+
+/* A deletion that does not come to its end leaves no bucket behind that the samples contradict. */
+static void deleting_half_way(void **state) {
+    struct rig *rig = *state;
+    fixture_open(&rig->f);
+    int64_t start_ms = i64_floor_div(FIXTURE_NOW_MS, DAY_MS) * DAY_MS - 3 * DAY_MS;
+    write_span(rig, start_ms + 1000, FIXTURE_NOW_MS);
+    maintain(rig);
+    break_newest_segment(rig);
+    struct matcher matcher = make_matcher(MATCH_RE, "__name__", "m.*");
+    struct tsdb_deleted deleted;
+    struct err err = ERR_INIT;
+    assert_false(tsdb_delete_blocking(rig->f.db, &matcher, 1, start_ms + 90 * MINUTE_MS,
+                                      FIXTURE_NOW_MS, &deleted, &err));
+    matcher_finish(&matcher);
+    for (size_t s = 0; s < SERIES_MAX; s++) {
+        check_against_samples(rig, s, start_ms, start_ms + 2 * DAY_MS);
+    }
+    fixture_reopen(&rig->f);
+    for (size_t s = 0; s < SERIES_MAX; s++) {
+        check_against_samples(rig, s, start_ms, start_ms + 2 * DAY_MS);
+    }
+}
+
+/* What deleting finds nothing of stays built. */
+static void deleting_nothing(void **state) {
+    struct rig *rig = *state;
+    fixture_open(&rig->f);
+    write_span(rig, FIXTURE_NOW_MS - 3 * DAY_MS, FIXTURE_NOW_MS);
+    maintain(rig);
+    struct matcher matcher = make_matcher(MATCH_EQ, "__name__", "nobody");
+    struct tsdb_deleted deleted;
+    struct err err = ERR_INIT;
+    assert_true(tsdb_delete_blocking(rig->f.db, &matcher, 1, INT64_MIN, INT64_MAX, &deleted, &err));
+    assert_true(tsdb_maintain_blocking(rig->f.db, &err));
+    assert_false(rig->f.db->has_rollups_due);
+}
+
+/* A class took its samples: late ones of others fold the day again, its buckets stay. */
+static void classes_keep_their_buckets(void **state) {
+    struct rig *rig = *state;
+    struct matcher matcher = make_matcher(MATCH_EQ, "__name__", "m1");
+    rig->f.options.out_of_order_ms = TSDB_OUT_OF_ORDER_ANY;
+    rig->f.options.retention_classes[0] = (struct tsdb_retention_class){
+        .matchers = &matcher,
+        .matcher_count = 1,
+        .retention_ms = 2 * DAY_MS,
+    };
+    rig->f.options.retention_class_count = 1;
+    fixture_open(&rig->f);
+    int64_t day_ms = i64_floor_div(FIXTURE_NOW_MS, DAY_MS) * DAY_MS;
+    int64_t start_ms = day_ms - 2 * DAY_MS;
+    write_span(rig, start_ms, FIXTURE_NOW_MS);
+    maintain(rig);
+    fake_clock_advance(&rig->f.clock, DAY_MS);
+    maintain(rig);
+    series_ref_t ref = make_series(&rig->f, "m4", NULL);
+    int64_t late_ms = start_ms + HOUR_MS + 1;
+    assert_int_equal(put_sample(&rig->f, ref, late_ms, 1), TSDB_ACCEPTED);
+    check_series(rig, 1, HOUR_MS, start_ms + HOUR_MS, FIXTURE_NOW_MS / HOUR_MS * HOUR_MS);
+    maintain(rig);
+    check_series(rig, 1, HOUR_MS, start_ms + HOUR_MS, FIXTURE_NOW_MS / HOUR_MS * HOUR_MS);
+}
+
+/* Old samples filled in where retention took some do not replace what is known of those. */
+static void filled_in_where_retention_took(void **state) {
+    struct rig *rig = *state;
+    rig->f.options.retention_ms = 2 * DAY_MS;
+    rig->f.options.out_of_order_ms = TSDB_OUT_OF_ORDER_ANY;
+    fixture_open(&rig->f);
+    int64_t start_ms = i64_floor_div(FIXTURE_NOW_MS, DAY_MS) * DAY_MS - DAY_MS;
+    write_span(rig, start_ms + 1000, FIXTURE_NOW_MS);
+    maintain(rig);
+    for (int day = 0; day < 4; day++) {
+        fake_clock_advance(&rig->f.clock, DAY_MS);
+        maintain(rig);
+    }
+    rig->f.options.retention_ms = 0;
+    fixture_reopen(&rig->f);
+    series_ref_t ref = make_series(&rig->f, "m1", NULL);
+    assert_int_equal(put_sample(&rig->f, ref, start_ms + HOUR_MS + 1, 1), TSDB_ACCEPTED);
+    maintain(rig);
+    check_series(rig, 1, HOUR_MS, start_ms + HOUR_MS, start_ms + DAY_MS);
+    fixture_reopen(&rig->f);
+    ref = make_series(&rig->f, "m1", NULL);
+    assert_int_equal(put_sample(&rig->f, ref, start_ms + HOUR_MS + 2, 1), TSDB_ACCEPTED);
+    maintain(rig);
+    check_series(rig, 1, HOUR_MS, start_ms + HOUR_MS, start_ms + DAY_MS);
+}
+
+/* A day is kept until it is folded, whatever retention says. */
+static void short_retention(void **state) {
+    struct rig *rig = *state;
+    rig->f.options.retention_ms = 6 * HOUR_MS;
+    fixture_open(&rig->f);
+    int64_t now_ms = FIXTURE_NOW_MS;
+    for (int i = 0; i < 20; i++) {
+        write_span(rig, now_ms - (i == 0 ? 5 * HOUR_MS : 3 * HOUR_MS), now_ms);
+        maintain(rig);
+        fake_clock_advance(&rig->f.clock, 3 * HOUR_MS);
+        now_ms += 3 * HOUR_MS;
+    }
+    maintain(rig);
+    int64_t end_ms = i64_floor_div(now_ms - 3 * HOUR_MS, DAY_MS) * DAY_MS;
+    for (size_t s = 0; s < SERIES_MAX; s++) {
+        check_series(rig, s, 5 * MINUTE_MS, FIXTURE_NOW_MS / HOUR_MS * HOUR_MS, end_ms);
+        check_series(rig, s, HOUR_MS, FIXTURE_NOW_MS / HOUR_MS * HOUR_MS, end_ms);
+    }
+    assert_true(tsdb_raw_floor_ms(rig->f.db) >= end_ms);
+}
+
+/* The time from which on samples are there is never after one that is, nor lost with a restart. */
+static void the_floor(void **state) {
+    struct rig *rig = *state;
+    rig->f.options.retention_ms = 10 * DAY_MS;
+    fixture_open(&rig->f);
+    int64_t day_ms = i64_floor_div(FIXTURE_NOW_MS, DAY_MS) * DAY_MS;
+    write_span(rig, day_ms - 4 * DAY_MS, FIXTURE_NOW_MS);
+    maintain(rig);
+    assert_true(tsdb_raw_floor_ms(rig->f.db) == INT64_MIN);
+    fixture_reopen(&rig->f);
+    assert_true(tsdb_raw_floor_ms(rig->f.db) == INT64_MIN); /* nothing is gone */
+    fake_clock_advance(&rig->f.clock,
+                       day_ms - 3 * DAY_MS + 13 * HOUR_MS + 10 * DAY_MS - FIXTURE_NOW_MS);
+    maintain(rig);
+    assert_int_equal(tsdb_raw_floor_ms(rig->f.db), day_ms - 3 * DAY_MS);
+    fixture_reopen(&rig->f);
+    assert_int_equal(tsdb_raw_floor_ms(rig->f.db), day_ms - 3 * DAY_MS);
+    check(rig, day_ms - 4 * DAY_MS, FIXTURE_NOW_MS);
+}
+
+/* A tool that opens the directory does not know what the server keeps. */
+static void tools_drop_nothing(void **state) {
+    struct rig *rig = *state;
+    fixture_open(&rig->f);
+    int64_t start_ms = FIXTURE_NOW_MS - 3 * DAY_MS;
+    write_span(rig, start_ms, FIXTURE_NOW_MS);
+    maintain(rig);
+    size_t rows = count_rows(rig, STORE_ROLLUPS);
+    rig->f.options.rollup_count = 0;
+    rig->f.options.keeps_rollups = true;
+    fixture_reopen(&rig->f);
+    maintain(rig);
+    assert_int_equal(count_rows(rig, STORE_ROLLUPS), rows);
+    rig->f.options.keeps_rollups = false;
+    fixture_reopen(&rig->f);
+    maintain(rig);
+    assert_int_equal(count_rows(rig, STORE_ROLLUPS), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(samples_and_rows_agree, setup, teardown),
         cmocka_unit_test_setup_teardown(rows_are_read, setup, teardown),
         cmocka_unit_test_setup_teardown(rows_outlive_samples, setup, teardown),
         cmocka_unit_test_setup_teardown(late_samples_count, setup, teardown),
+        cmocka_unit_test_setup_teardown(deleting_half_way, setup, teardown),
+        cmocka_unit_test_setup_teardown(deleting_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(classes_keep_their_buckets, setup, teardown),
+        cmocka_unit_test_setup_teardown(filled_in_where_retention_took, setup, teardown),
+        cmocka_unit_test_setup_teardown(short_retention, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_floor, setup, teardown),
+        cmocka_unit_test_setup_teardown(tools_drop_nothing, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

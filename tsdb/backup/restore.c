@@ -349,13 +349,15 @@ static bool try_open(struct restore *restore, struct err *err) {
         .path = restore->sink.tmp,
         .clock = restore->clock,
         .space_reserve_bytes = 1,
+        .keeps_rollups = true,
     };
     struct tsdb *db;
     if (!tsdb_open(&options, &db, err)) {
         return err_wrap(err, "the restored directory does not open");
     }
     const struct tsdb_restore_options *wanted = restore->options;
-    bool ok = wanted->settle == NULL || wanted->settle(wanted->settle_ctx, tsdb_kv(db), err);
+    bool ok = tsdb_wait_ready(db, err) || err_wrap(err, "the restored journal cannot be replayed");
+    ok = ok && (wanted->settle == NULL || wanted->settle(wanted->settle_ctx, tsdb_kv(db), err));
     tsdb_close(db);
     return ok;
 }

@@ -14,6 +14,7 @@
 #define WINDOW_VERSION 2 /* of table windows */
 #define MAP_BYTES      ((size_t)1 << 40)
 #define STATE_KEY      STR("state")
+#define FLOOR_KEY      STR("floor")
 #define ROW_BYTES_MAX  ((size_t)1 << 30)
 
 const char *const store_table_names[] = {
@@ -222,6 +223,25 @@ int store_put_state(struct store *store, MDB_txn *txn, const struct store_state 
     bytes_put_le64(body + 17, state->applied_lsn);
     bytes_put_le64(body + 25, state->segment_next);
     return store_put(store, txn, STORE_META, STATE_KEY, key_str(body, sizeof(body)));
+}
+
+bool store_get_floor(struct store *store, MDB_txn *txn, int64_t *ret, struct err *err) {
+    struct str body;
+    bool found;
+    *ret = INT64_MIN;
+    if (!store_get(store, txn, STORE_META, FLOOR_KEY, &body, &found, err) || !found) {
+        return err->code == ERR_NONE;
+    }
+    struct reader reader = reader_init(body.ptr, body.len);
+    uint8_t version = reader_u8(&reader);
+    *ret = (int64_t)reader_le64(&reader);
+    return (!reader.is_bad && version == ROW_VERSION) || malformed(err, STORE_META);
+}
+
+int store_put_floor(struct store *store, MDB_txn *txn, int64_t floor_ms) {
+    uint8_t body[1 + 8] = { ROW_VERSION };
+    bytes_put_le64(body + 1, (uint64_t)floor_ms);
+    return store_put(store, txn, STORE_META, FLOOR_KEY, key_str(body, sizeof(body)));
 }
 
 /* ---- windows ---- */

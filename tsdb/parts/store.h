@@ -15,7 +15,7 @@
 #include "tsdb/head/idset.h"
 
 enum store_table {
-    STORE_META,         /* "state" → struct store_state */
+    STORE_META,         /* "state" → struct store_state, "floor" */
     STORE_OLD_SERIES,   /* formats 1 and 2: id → labels */
     STORE_OLD_HASH,     /* formats 1 and 2: labels_hash, id → nothing */
     STORE_OLD_LAST,     /* formats 1 and 2: id → newest window with samples */
@@ -151,6 +151,10 @@ WARN_UNUSED bool store_get_state(struct store *store,
                                  bool *ret_found,
                                  struct err *err);
 int store_put_state(struct store *store, MDB_txn *txn, const struct store_state *state);
+
+/* Retention took samples before this time; INT64_MIN = none. */
+WARN_UNUSED bool store_get_floor(struct store *store, MDB_txn *txn, int64_t *ret, struct err *err);
+int store_put_floor(struct store *store, MDB_txn *txn, int64_t floor_ms);
 
 WARN_UNUSED bool store_get_window(struct store *store,
                                   MDB_txn *txn,

@@ -8,10 +8,12 @@
  *            buckets that end in (p × ROLLUP_PERIOD_MS, (p+1) × ROLLUP_PERIOD_MS].
  *   built    the period's rows stand for everything sealed in it. Sealing late samples takes the
  *            mark away (the rows stay: what they were built from may be gone); the next maintenance
- *            builds again, from rows where raw samples are gone and from samples elsewhere.
+ *            builds again.
  *
- * Reading is exact whatever is built: buckets of built periods come from rows, all others from
- * samples.
+ * Reading is exact whatever is built: buckets of built periods come from rows, all others from rows
+ * and samples, whichever knows of more: samples only come, so a bucket of a row that has more of
+ * them than are there now stands for those that retention took. Deleting by matcher therefore cuts
+ * the rows before the samples.
  */
 #pragma once
 
@@ -59,8 +61,9 @@ void rollup_mark_key(uint8_t key[ROLLUP_MARK_KEY_BYTES], int64_t resolution_ms, 
 /* ---- reading (rollup_read.c) ---- */
 
 /*
- * The buckets of a view that end in (t_after_ms, t_last_ms] of one period: those up to t_split_ms
- * from its row, the others from samples. `row` may be damaged or absent: then samples answer.
+ * The buckets of a view that end in (t_after_ms, t_last_ms] of one period, from its row and, unless
+ * the row stands for all of them, from samples. The row may be damaged or absent: then samples
+ * answer.
  */
 struct rollup_read {
     struct tsdb_querier *querier;
@@ -68,16 +71,13 @@ struct rollup_read {
     int64_t resolution_ms;
     int64_t period;
     int64_t t_after_ms;
-    int64_t t_split_ms;
     int64_t t_last_ms;
+    bool is_whole; /* the row stands for all samples */
 };
 
 WARN_UNUSED bool rollup_read_period(const struct rollup_read *read,
                                     struct tsdb_buckets *buckets,
                                     struct err *err);
-
-/* Buckets up to here come from rows even in a period that is not built: their samples are gone. */
-int64_t rollup_split(const struct tsdb *db, int64_t resolution_ms, int64_t period);
 
 /* ---- marks (rollup_marks.c) ---- */
 

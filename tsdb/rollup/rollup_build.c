@@ -70,7 +70,6 @@ static bool fill_slice(struct build *build, struct tsdb_querier *querier, struct
             .resolution_ms = build->mark.resolution_ms,
             .period = build->mark.period,
             .t_after_ms = start_ms,
-            .t_split_ms = rollup_split(build->db, build->mark.resolution_ms, build->mark.period),
             .t_last_ms = start_ms + ROLLUP_PERIOD_MS,
         };
         build->buckets.count = 0;
@@ -235,7 +234,7 @@ static bool is_expired(const struct tsdb *db, const struct rollup_mark *mark) {
                    end_ms < i64_sub_sat(clock_wall_ms(db->clock), rollup->retention_ms);
         }
     }
-    return true; /* no longer configured */
+    return !db->keeps_rollups; /* no longer configured */
 }
 
 static bool load_marks(struct tsdb *db,
@@ -318,27 +317,29 @@ static bool update_reach(struct tsdb *db, struct err *err) {
 }
 
 bool rollup_load(struct tsdb *db, struct err *err) {
-    int64_t *windows = NULL;
-    size_t count = 0;
     MDB_txn *txn;
+    int64_t floor_ms;
+    struct err damage = ERR_INIT;
     if (!update_reach(db, err) || !env_read_begin(&db->store.env, &txn, err)) {
         return false;
     }
-    bool ok = part_windows(&db->store, txn, INT64_MIN, INT64_MAX, &windows, &count, err);
+    bool ok = store_get_floor(&db->store, txn, &floor_ms, &damage);
     env_read_end(&db->store.env, txn);
-    if (ok && db->rolled_until_ms != INT64_MIN) {
-        /* Nobody wrote down what retention took: what no window holds may have been there. */
-        db->raw_floor_ms = count > 0 ? windows[0] * db->head.block_ms : db->rolled_until_ms;
+    if (ok) {
+        db->raw_floor_ms = floor_ms;
+    } else if (damage.code == ERR_CORRUPT) {
+        damage_note(db, DAMAGE_STATE, &damage); /* the next part that goes sets it anew */
+    } else {
+        *err = damage;
     }
-    mem_free(windows);
-    return ok;
+    return ok || damage.code == ERR_CORRUPT;
 }
 
 /* ---- the whole ---- */
 
-bool rollup_maintain(struct tsdb *db, int64_t t_sealed_ms, bool *ret_has_more, struct err *err) {
-    *ret_has_more = false;
-    int64_t needs_ms = INT64_MAX;
+static bool build_due(struct tsdb *db, int64_t t_sealed_ms, bool *ret_has_more, struct err *err) {
+    /* The day that is not over yet, and what is due before it. */
+    int64_t needs_ms = i64_floor_div(t_sealed_ms - 1, ROLLUP_PERIOD_MS) * ROLLUP_PERIOD_MS;
     for (size_t i = 0; i < db->rollup_count; i++) {
         struct due due;
         if (!find_due(db, &db->rollups[i], t_sealed_ms, &due, err)) {
@@ -354,5 +355,13 @@ bool rollup_maintain(struct tsdb *db, int64_t t_sealed_ms, bool *ret_has_more, s
         }
     }
     db->rollup_needs_ms = needs_ms;
-    return drop_expired(db, err) && update_reach(db, err);
+    return true;
+}
+
+bool rollup_maintain(struct tsdb *db, int64_t t_sealed_ms, bool *ret_has_more, struct err *err) {
+    *ret_has_more = false;
+    bool ok = build_due(db, t_sealed_ms, ret_has_more, err) && drop_expired(db, err);
+    /* In any case: late samples must find what was begun (rollup_touch). */
+    struct err other = ERR_INIT;
+    return update_reach(db, ok ? err : &other) && ok;
 }

@@ -1,4 +1,4 @@
-/* Reading buckets: rows of built periods, samples everywhere else. */
+/* Reading buckets: rows of built periods, rows and samples everywhere else. */
 #include <assert.h>
 
 #include "base/mem.h"
@@ -22,16 +22,6 @@ int64_t tsdb_rolled_from_ms(const struct tsdb *db, size_t index) {
 
 int64_t tsdb_rolled_until_ms(const struct tsdb *db) {
     return db->rolled_until_ms;
-}
-
-int64_t rollup_split(const struct tsdb *db, int64_t resolution_ms, int64_t period) {
-    int64_t start_ms = period * ROLLUP_PERIOD_MS;
-    int64_t floor_ms = db->raw_floor_ms;
-    if (floor_ms <= start_ms) {
-        return start_ms;
-    }
-    int64_t end_ms = start_ms + ROLLUP_PERIOD_MS;
-    return floor_ms >= end_ms ? end_ms : rollup_bucket_end(floor_ms, resolution_ms);
 }
 
 /* ---- which periods are built ---- */
@@ -94,9 +84,8 @@ static bool is_built(const struct tsdb_querier *querier, int64_t period) {
 
 /* ---- one period ---- */
 
-/* Buckets up to t_last_ms from the row, if there is a sound one. */
+/* Buckets from the row; is it sound, if there is one? */
 static bool read_row(const struct rollup_read *read,
-                     int64_t t_last_ms,
                      struct tsdb_buckets *buckets,
                      bool *ret_is_sound,
                      struct err *err) {
@@ -115,7 +104,7 @@ static bool read_row(const struct rollup_read *read,
     bool ok = store_get(store, txn, STORE_ROLLUPS, str_n((const char *)key, sizeof(key)), &body,
                         &found, &damage);
     if (ok && found) {
-        ok = rollup_decode(body, read->resolution_ms, read->t_after_ms, t_last_ms, buckets) ||
+        ok = rollup_decode(body, read->resolution_ms, read->t_after_ms, read->t_last_ms, buckets) ||
              err_set(&damage, ERR_CORRUPT, "store: a row of table rollups is malformed");
     }
     env_read_end(&store->env, txn);
@@ -126,20 +115,50 @@ static bool read_row(const struct rollup_read *read,
             *err = damage;
             return false;
         }
-        damage_note(read->querier->db, DAMAGE_ROLLUP, &damage);
+        querier_note_damage(read->querier, DAMAGE_ROLLUP, &damage);
     }
     return true;
 }
 
-static bool fold_samples(const struct rollup_read *read,
-                         int64_t t_after_ms,
-                         struct tsdb_buckets *buckets,
-                         struct err *err) {
+/* Those of a row and those of samples, in place of the row's from number `first` on. */
+static void unite(struct tsdb_buckets *buckets, size_t first, const struct tsdb_buckets *folded) {
+    struct tsdb_buckets all = { 0 };
+    size_t i = first;
+    size_t k = 0;
+    while (i < buckets->count || k < folded->count) {
+        const struct tsdb_bucket *row = i < buckets->count ? &buckets->items[i] : NULL;
+        const struct tsdb_bucket *fold = k < folded->count ? &folded->items[k] : NULL;
+        bool takes_row = fold == NULL || (row != NULL && row->t_ms < fold->t_ms);
+        bool has_both = row != NULL && fold != NULL && row->t_ms == fold->t_ms;
+        takes_row = takes_row || (has_both && row->count > fold->count);
+        all.items = vec_grow(all.items, &all.cap, all.count + 1, sizeof(all.items[0]));
+        all.items[all.count++] = takes_row ? *row : *fold;
+        i += takes_row || has_both;
+        k += !takes_row || has_both;
+    }
+    buckets->count = first;
+    for (size_t at = 0; at < all.count; at++) {
+        buckets->items =
+            vec_grow(buckets->items, &buckets->cap, buckets->count + 1, sizeof(buckets->items[0]));
+        buckets->items[buckets->count++] = all.items[at];
+    }
+    tsdb_buckets_finish(&all);
+}
+
+static bool add_samples(const struct rollup_read *read,
+                        size_t first,
+                        struct tsdb_buckets *buckets,
+                        struct err *err) {
     struct tsdb_column column = { 0 };
-    bool ok =
-        tsdb_read(read->querier, read->view_id, t_after_ms + 1, read->t_last_ms, &column, err);
-    if (ok) {
+    bool ok = tsdb_read(read->querier, read->view_id, read->t_after_ms + 1, read->t_last_ms,
+                        &column, err);
+    if (ok && buckets->count == first) {
         rollup_fold(&column, read->resolution_ms, buckets);
+    } else if (ok && column.count > 0) {
+        struct tsdb_buckets folded = { 0 };
+        rollup_fold(&column, read->resolution_ms, &folded);
+        unite(buckets, first, &folded);
+        tsdb_buckets_finish(&folded);
     }
     tsdb_column_finish(&column);
     return ok;
@@ -148,30 +167,22 @@ static bool fold_samples(const struct rollup_read *read,
 bool rollup_read_period(const struct rollup_read *read,
                         struct tsdb_buckets *buckets,
                         struct err *err) {
-    int64_t t_row_ms = read->t_split_ms < read->t_last_ms ? read->t_split_ms : read->t_last_ms;
-    int64_t t_after_ms = read->t_after_ms;
-    if (t_row_ms > t_after_ms) {
-        bool is_sound;
-        if (!read_row(read, t_row_ms, buckets, &is_sound, err)) {
-            return false;
-        }
-        t_after_ms = is_sound ? t_row_ms : t_after_ms;
-    }
-    return t_after_ms >= read->t_last_ms || fold_samples(read, t_after_ms, buckets, err);
+    size_t first = buckets->count;
+    bool is_sound;
+    return read->t_after_ms >= read->t_last_ms ||
+           (read_row(read, buckets, &is_sound, err) &&
+            ((read->is_whole && is_sound) || add_samples(read, first, buckets, err)));
 }
 
 /* ---- a range ---- */
 
-/* Join what is known of the periods with samples that no row covers yet. */
-static int64_t find_split(struct tsdb_querier *querier,
-                          const struct querier_entry *entry,
-                          int64_t unsealed_ms,
-                          int64_t resolution_ms,
-                          int64_t period) {
-    int64_t start_ms = period * ROLLUP_PERIOD_MS;
-    int64_t end_ms = start_ms + ROLLUP_PERIOD_MS;
-    bool is_whole = is_built(querier, period) && entry->next == 0 && unsealed_ms > end_ms;
-    return is_whole ? end_ms : rollup_split(querier->db, resolution_ms, period);
+/* Does a row stand for all samples the view has in the period? */
+static bool is_whole(const struct tsdb_querier *querier,
+                     const struct querier_entry *entry,
+                     int64_t unsealed_ms,
+                     int64_t period) {
+    int64_t end_ms = (period + 1) * ROLLUP_PERIOD_MS;
+    return is_built(querier, period) && entry->next == 0 && unsealed_ms > end_ms;
 }
 
 /* The periods of [t_first_ms, t_last_ms] that can have anything. */
@@ -200,13 +211,14 @@ bool tsdb_read_buckets(struct tsdb_querier *querier,
     assert(id > 0 && id <= querier->entry_count);
     assert(t_first_ms % resolution_ms == 0 && t_last_ms % resolution_ms == 0);
     buckets->count = 0;
+    /* In this order: what is sealed in between takes the mark of its period away. */
+    int64_t unsealed_ms = querier_unsealed_ms(querier, id);
     MDB_txn *txn;
     if (!env_read_begin(&querier->db->store.env, &txn, err)) {
         return false;
     }
     bool ok = load_rolled(querier, txn, resolution_ms, err);
     env_read_end(&querier->db->store.env, txn);
-    int64_t unsealed_ms = querier_unsealed_ms(querier, id);
     int64_t period = rollup_period(t_first_ms);
     int64_t last = rollup_period(t_last_ms);
     clip_periods(querier, &period, &last);
@@ -220,9 +232,8 @@ bool tsdb_read_buckets(struct tsdb_querier *querier,
             .period = period,
             .t_after_ms =
                 t_first_ms - resolution_ms > start_ms ? t_first_ms - resolution_ms : start_ms,
-            .t_split_ms =
-                find_split(querier, &querier->entries[id - 1], unsealed_ms, resolution_ms, period),
             .t_last_ms = t_last_ms < end_ms ? t_last_ms : end_ms,
+            .is_whole = is_whole(querier, &querier->entries[id - 1], unsealed_ms, period),
         };
         ok = rollup_read_period(&read, buckets, err);
     }

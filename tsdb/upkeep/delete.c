@@ -15,16 +15,31 @@ struct deletion {
     struct rewrite rewrite;
     const struct matcher *matchers;
     size_t matcher_count;
-    struct idset all; /* ids of every part so far, not normalized */
+    struct idset all; /* ids of every part and of rollups */
 };
 
-static bool delete_from(struct deletion *deletion, const struct part *part, struct err *err) {
-    struct tsdb *db = deletion->rewrite.db;
-    struct idset ids = { 0 };
-    bool ok = rewrite_find(db, part, deletion->matchers, deletion->matcher_count, &ids, err);
-    for (size_t i = 0; ok && i < ids.count; i++) {
-        idset_add(&deletion->all, ids.ids[i]);
+static bool find_in(struct deletion *deletion,
+                    const struct part *part,
+                    struct idset *ret,
+                    struct err *err) {
+    return rewrite_find(deletion->rewrite.db, part, deletion->matchers, deletion->matcher_count,
+                        ret, err);
+}
+
+static bool find_sealed(struct deletion *deletion,
+                        const struct part *parts,
+                        size_t count,
+                        struct err *err) {
+    bool ok = true;
+    for (size_t i = 0; ok && i < count; i++) {
+        ok = find_in(deletion, &parts[i], &deletion->all, err);
     }
+    return ok;
+}
+
+static bool delete_from(struct deletion *deletion, const struct part *part, struct err *err) {
+    struct idset ids = { 0 };
+    bool ok = find_in(deletion, part, &ids, err);
     if (ok && ids.count > 0) {
         deletion->rewrite.ids = &ids;
         ok = rewrite_part(&deletion->rewrite, part, err);
@@ -55,6 +70,20 @@ static bool find_rolled(struct deletion *deletion, struct err *err) {
     return ok;
 }
 
+/* The rollups first: what is found in neither of both is gone for good, what is left of the samples
+ * after a failure is folded again. */
+static bool delete_found(struct deletion *deletion,
+                         const struct part *parts,
+                         size_t count,
+                         struct err *err) {
+    deletion->rewrite.ids = &deletion->all;
+    bool ok = rewrite_rollups(&deletion->rewrite, err);
+    for (size_t i = 0; ok && i < count; i++) {
+        ok = delete_from(deletion, &parts[i], err);
+    }
+    return ok;
+}
+
 static bool delete_locked(struct deletion *deletion, struct err *err) {
     struct tsdb *db = deletion->rewrite.db;
     struct part *parts;
@@ -66,14 +95,14 @@ static bool delete_locked(struct deletion *deletion, struct err *err) {
     bool ok = part_list(&db->store, txn, head_window(&db->head, deletion->rewrite.t_first_ms),
                         head_window(&db->head, deletion->rewrite.t_last_ms), &parts, &count, err);
     env_read_end(&db->store.env, txn);
-    for (size_t i = 0; ok && i < count; i++) {
-        ok = delete_from(deletion, &parts[i], err);
+    if (!ok) {
+        return false;
     }
-    mem_free(parts);
-    ok = ok && find_rolled(deletion, err);
+    ok = find_sealed(deletion, parts, count, err) && find_rolled(deletion, err);
     idset_normalize(&deletion->all);
-    deletion->rewrite.ids = &deletion->all;
-    return ok && rewrite_rollups(&deletion->rewrite, err) && merge_sweep(db, err);
+    ok = ok && (deletion->all.count == 0 || delete_found(deletion, parts, count, err));
+    mem_free(parts);
+    return ok && merge_sweep(db, err);
 }
 
 bool tsdb_delete_blocking(struct tsdb *db,

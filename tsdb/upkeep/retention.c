@@ -13,6 +13,11 @@
 #define SLICE_ROWS_MAX 4096
 #define SWEEP_IDS_MAX  512 /* series rows deleted per transaction */
 
+/* From this window on samples have to stay until they are folded. */
+static int64_t needed_window(const struct tsdb *db) {
+    return db->rollup_count > 0 ? head_window(&db->head, db->rollup_needs_ms) : INT64_MAX;
+}
+
 /* ---- windows ---- */
 
 struct deletion {
@@ -71,20 +76,47 @@ static bool list_parts(struct tsdb *db,
     return ok;
 }
 
-/* Everything that lies before window `end` in full. */
-static bool delete_before(struct tsdb *db, int64_t end, size_t *ret_count, struct err *err) {
-    struct part *parts;
-    size_t count;
-    if (!list_parts(db, end, &parts, &count, err)) {
+static int put_floor(void *ctx, struct store *store, MDB_txn *txn) {
+    return store_put_floor(store, txn, *(const int64_t *)ctx);
+}
+
+/* Samples of before the window are gone, or about to be. It never goes down: what is written there
+ * later does not bring them back. */
+static bool raise_floor(struct tsdb *db, int64_t window, struct err *err) {
+    int64_t floor_ms = window * db->head.block_ms;
+    if (floor_ms <= db->raw_floor_ms) {
+        return true;
+    }
+    if (!store_write(db, put_floor, &floor_ms, "noting what is gone", err)) {
         return false;
     }
-    bool ok = true;
-    for (size_t i = 0; ok && i < count; i++) {
-        if (parts[i].window_end <= end) {
-            ok = delete_part(db, &parts[i], err);
+    db->raw_floor_ms = floor_ms;
+    return true;
+}
+
+/* Everything that lies before window *end in full; *end is moved back to the first window left. */
+static bool delete_before(struct tsdb *db, int64_t *end, size_t *ret_count, struct err *err) {
+    struct part *parts;
+    size_t count;
+    int64_t left = *end;
+    *ret_count = 0;
+    if (!list_parts(db, *end, &parts, &count, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (parts[i].window_end <= *end) {
             (*ret_count)++;
+        } else if (!parts[i].is_damaged && parts[i].window_first < left) {
+            left = parts[i].window_first;
         }
     }
+    bool ok = *ret_count == 0 || raise_floor(db, left, err);
+    for (size_t i = 0; ok && i < count; i++) {
+        if (parts[i].window_end <= *end) {
+            ok = delete_part(db, &parts[i], err);
+        }
+    }
+    *end = left;
     mem_free(parts);
     return ok && (*ret_count == 0 || merge_sweep(db, err));
 }
@@ -176,7 +208,11 @@ static bool find_expired(struct tsdb *db,
     return ok;
 }
 
-static bool thin_part(struct tsdb *db, const struct part *part, int64_t now_ms, struct err *err) {
+static bool thin_part(struct tsdb *db,
+                      const struct part *part,
+                      int64_t now_ms,
+                      bool *ret_is_gone,
+                      struct err *err) {
     struct idset ids = { 0 };
     bool is_all;
     bool ok = find_expired(db, part, now_ms, &ids, &is_all, err);
@@ -188,16 +224,31 @@ static bool thin_part(struct tsdb *db, const struct part *part, int64_t now_ms, 
             .t_last_ms = INT64_MAX,
         };
         ok = is_all ? delete_part(db, part, err) : rewrite_part(&rewrite, part, err);
+        *ret_is_gone = *ret_is_gone || is_all;
     }
     idset_finish(&ids);
     return ok;
+}
+
+/* The first window that is left, `end` when none is. */
+static bool note_gone(struct tsdb *db, int64_t end, struct err *err) {
+    struct part *parts;
+    size_t count;
+    if (!list_parts(db, end, &parts, &count, err)) {
+        return false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        end = !parts[i].is_damaged && parts[i].window_first < end ? parts[i].window_first : end;
+    }
+    mem_free(parts);
+    return raise_floor(db, end, err);
 }
 
 /* Take out of finished parts what only other series are kept for; once per window. */
 static bool apply_classes(struct tsdb *db, struct err *err) {
     int64_t now_ms = clock_wall_ms(db->clock);
     int64_t window = head_window(&db->head, now_ms);
-    if (db->retention_class_count == 0 || window <= db->classes_window) {
+    if (db->retention_class_count == 0 || window <= db->classes_window || db->has_rollups_due) {
         return true;
     }
     struct part *parts;
@@ -206,13 +257,17 @@ static bool apply_classes(struct tsdb *db, struct err *err) {
         return false;
     }
     bool ok = true;
+    bool is_gone = false; /* some part as a whole */
+    int64_t end = INT64_MIN;
+    int64_t needed = needed_window(db);
     for (size_t i = 0; ok && i < count; i++) {
-        if (parts[i].window_end < window && !parts[i].is_damaged) {
-            ok = thin_part(db, &parts[i], now_ms, err);
+        if (parts[i].window_end < window && parts[i].window_end <= needed && !parts[i].is_damaged) {
+            ok = thin_part(db, &parts[i], now_ms, &is_gone, err);
+            end = is_gone && parts[i].window_end > end ? parts[i].window_end : end;
         }
     }
     mem_free(parts);
-    ok = ok && merge_sweep(db, err);
+    ok = ok && (!is_gone || note_gone(db, end, err)) && merge_sweep(db, err);
     db->classes_window = ok ? window : db->classes_window;
     return ok;
 }
@@ -324,23 +379,18 @@ static bool find_cut(struct tsdb *db, int64_t *ret_cut, struct err *err) {
     if (!find_oldest_kept(db, ret_cut, err)) {
         return false;
     }
-    if (db->rollup_count > 0 && db->rollup_needs_ms != INT64_MAX) {
-        int64_t needed = head_window(&db->head, db->rollup_needs_ms);
-        *ret_cut = needed < *ret_cut ? needed : *ret_cut;
-    }
+    int64_t needed = needed_window(db);
+    *ret_cut = needed < *ret_cut ? needed : *ret_cut;
     return true;
 }
 
 bool retention_apply(struct tsdb *db, struct err *err) {
     int64_t cut;
     size_t count = 0;
-    bool ok = find_cut(db, &cut, err) && (cut == INT64_MIN || delete_before(db, cut, &count, err));
+    bool ok = find_cut(db, &cut, err) && (cut == INT64_MIN || delete_before(db, &cut, &count, err));
     if (ok && (count > 0 || !db->has_swept)) {
         ok = sweep_series(db, series_cut(db, cut), err);
         db->has_swept = ok;
-        if (count > 0) {
-            db->raw_floor_ms = cut * db->head.block_ms;
-        }
         if (count > 0 && db->t_min_ms < cut * db->head.block_ms) {
             db->t_min_ms = cut * db->head.block_ms;
         }

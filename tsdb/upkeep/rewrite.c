@@ -152,6 +152,8 @@ bool rewrite_rollups(struct rewrite *rewrite, struct err *err) {
     struct rollup_cut cut = { .rewrite = rewrite };
     p3_encoder_init(&cut.encoder);
     buf_init(&cut.body, SIZE_MAX);
+    /* From here on rows do not answer alone: what is cut is not missed. */
+    ok = store_write(db, touch, rewrite, "deleting from rollups", err);
     for (size_t i = 0; ok && i < count; i++) {
         cut.resolution_ms = marks[i].resolution_ms;
         cut.period = marks[i].period;
@@ -162,5 +164,5 @@ bool rewrite_rollups(struct rewrite *rewrite, struct err *err) {
     tsdb_buckets_finish(&cut.buckets);
     buf_finish(&cut.body);
     mem_free(marks);
-    return ok && store_write(db, touch, rewrite, "deleting from rollups", err);
+    return ok;
 }

@@ -1,23 +1,25 @@
 /*
  * Bytes on disk: bench_disk [SERIES [exact|late|spread [DIRECTORY]]]
+ *                bench_disk recorded [ROUNDS [FILE.jsonl.gz]]
  *
- * Writes a day of the mixed corpus (about SERIES series with the weights given, 11 labels, targets
- * of 100 whose series share their times) through a virtual clock, an hour per commit, with
- * maintenance every half hour of it; lets everything settle and says what the directory takes, all
- * files included, and what was written to get there; reads a panel over the day from a cold disk.
+ * First form: writes a day of the mixed corpus (about SERIES series with the weights given, 11
+ * labels, targets of 100 whose series share their times) through a virtual clock, an hour per
+ * commit, with maintenance every half hour of it; lets everything settle and says what the
+ * directory takes, all files included, table by table, and what was written to get there; reads a
+ * panel over the day from a cold disk.
+ * Second form: the recorded corpus, played that often in a row (disk_recorded.c).
+ * Without arguments: 4,000 series, then the recording played 1, 4, 12 and 36 times (a day).
  */
-#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/mem.h"
 #include "bench/corpus.h"
-#include "tsdb/tsdb.h"
+#include "bench/disk_recorded.h"
+#include "bench/disk_store.h"
 
 enum {
     TARGET_SERIES = 100,
@@ -26,10 +28,10 @@ enum {
     HOUR_MS = 3600 * 1000,
 };
 
+#define RECORDED_FILE "bench/corpus/self.jsonl.gz"
+
 struct bench {
-    struct fake_clock clock;
-    struct tsdb_options options;
-    struct tsdb *db;
+    struct disk_store store;
     enum corpus_jitter jitter;
     size_t series_count;
     double *values; /* [series][SAMPLES] */
@@ -38,16 +40,10 @@ struct bench {
     struct corpus corpus;
 };
 
-static void die(const char *what, const struct err *err) {
-    fprintf(stderr, "bench_disk: %s: %s\n", what, err->msg);
-    exit(1);
-}
-
 /* ---- the series ---- */
 
-static size_t count_of(const struct bench *bench, size_t series, enum corpus_class class) {
+static size_t count_of(size_t series, enum corpus_class class) {
     size_t count = (size_t)(corpus_class_weight(class) / 100 * (double)series + 0.5);
-    (void)bench;
     if (class == CORPUS_SLOW_BUCKET || class == CORPUS_FAST_BUCKET) {
         return (count + CORPUS_BUCKETS - 1) / CORPUS_BUCKETS * CORPUS_BUCKETS;
     }
@@ -96,19 +92,19 @@ static void make_series(struct bench *bench, size_t wanted) {
     struct arena arena;
     arena_init(&arena, SIZE_MAX);
     for (int class = 0; class < CORPUS_CLASS_COUNT; class ++) {
-        bench->series_count += count_of(bench, wanted, (enum corpus_class) class);
+        bench->series_count += count_of(wanted, (enum corpus_class) class);
     }
     bench->values = mem_alloc(bench->series_count * SAMPLES * sizeof(bench->values[0]));
     bench->refs = mem_alloc(bench->series_count * sizeof(bench->refs[0]));
     size_t at = 0;
     for (int c = 0; c < CORPUS_CLASS_COUNT; c++) {
         enum corpus_class class = (enum corpus_class)c;
-        size_t count = count_of(bench, wanted, class);
+        size_t count = count_of(wanted, class);
         corpus_fill(&bench->corpus, class, count, SAMPLES, bench->values + at * SAMPLES);
         for (size_t i = 0; i < count; i++) {
             struct labels labels = labels_of((at + i) / TARGET_SERIES, class, i, &arena);
-            if (!tsdb_series(bench->db, labels, &bench->refs[at + i], &err)) {
-                die("series", &err);
+            if (!tsdb_series(bench->store.db, labels, &bench->refs[at + i], &err)) {
+                disk_die("series", &err);
             }
             arena_reset(&arena);
         }
@@ -122,32 +118,8 @@ static void make_series(struct bench *bench, size_t wanted) {
     }
 }
 
-/* ---- writing ---- */
-
-static void maintain(struct bench *bench) {
-    struct err err = ERR_INIT;
-    if (!tsdb_maintain_blocking(bench->db, &err)) {
-        die("maintain", &err);
-    }
-}
-
-/* A living process commits something all the time, which lets LMDB reuse pages. */
-static void tick(struct bench *bench) {
-    struct err err = ERR_INIT;
-    struct kv_store *kv = tsdb_kv(bench->db);
-    struct kv_batch *batch = kv->begin(kv);
-    batch->put(batch, KV_SILENCE, STR("bench"), STR("tick"));
-    if (!kv->commit_blocking(kv, batch, &err)) {
-        die("tick", &err);
-    }
-}
-
 static void write_hour(struct bench *bench, size_t hour) {
-    struct err err = ERR_INIT;
-    struct tsdb_batch *batch;
-    if (!tsdb_batch_begin(bench->db, TSDB_INGEST, &batch, &err)) {
-        die("batch", &err);
-    }
+    struct tsdb_batch *batch = disk_begin(&bench->store);
     for (size_t i = 0; i < bench->series_count; i++) {
         const int64_t *t_ms = bench->t_ms + i / TARGET_SERIES * SAMPLES;
         const double *values = bench->values + i * SAMPLES;
@@ -155,96 +127,16 @@ static void write_hour(struct bench *bench, size_t hour) {
             tsdb_batch_append(batch, bench->refs[i], t_ms[s], values[s]);
         }
     }
-    struct tsdb_commit_result result;
-    if (!tsdb_commit_blocking(batch, &result, &err)) {
-        die("commit", &err);
-    }
-    if (result.counts[TSDB_ACCEPTED] != result.sample_count) {
-        fprintf(stderr, "bench_disk: %zu of %zu samples taken\n", result.counts[TSDB_ACCEPTED],
-                result.sample_count);
-        exit(1);
-    }
-    for (int i = 0; i < 2; i++) {
-        fake_clock_advance(&bench->clock, HOUR_MS / 2);
-        maintain(bench);
-    }
-}
-
-/* ---- measuring ---- */
-
-static void add_files(const char *path, double *apparent, double *blocks) {
-    DIR *dir = opendir(path);
-    struct dirent *entry;
-    while (dir != NULL && (entry = readdir(dir)) != NULL) {
-        char name[4096];
-        struct stat st;
-        snprintf(name, sizeof(name), "%s/%s", path, entry->d_name);
-        if (entry->d_name[0] == '.' || stat(name, &st) != 0) {
-            continue;
-        }
-        if (S_ISDIR(st.st_mode)) {
-            add_files(name, apparent, blocks);
-        } else {
-            *apparent += (double)st.st_size;
-            *blocks += (double)st.st_blocks * 512;
-        }
-    }
-    if (dir != NULL) {
-        closedir(dir);
-    }
-}
-
-static double written_bytes(void) {
-    char line[128];
-    uint64_t bytes = 0;
-    FILE *file = fopen("/proc/self/io", "r");
-    while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
-        if (strncmp(line, "write_bytes:", 12) == 0 &&
-            !str_parse_u64(str_trim(str_from(line + 12)), &bytes)) {
-            bytes = 0;
-        }
-    }
-    if (file != NULL) {
-        fclose(file);
-    }
-    return (double)bytes;
-}
-
-static void report(struct bench *bench, const char *when) {
-    struct tsdb_window *windows;
-    struct err err = ERR_INIT;
-    struct arena arena;
-    size_t count;
-    double apparent = 0;
-    double blocks = 0;
-    double segments = 0;
-    double rows = 0;
-    double index = 0;
-    arena_init(&arena, SIZE_MAX);
-    if (!tsdb_windows(bench->db, true, &arena, &windows, &count, &err)) {
-        die("windows", &err);
-    }
-    double samples = 0;
-    for (size_t i = 0; i < count; i++) {
-        samples += (double)windows[i].sample_count;
-        segments += (double)windows[i].segment_bytes;
-        rows += (double)windows[i].row_bytes;
-        index += (double)windows[i].index_bytes;
-    }
-    add_files(bench->options.path, &apparent, &blocks);
-    printf("%-8s %zu series, %.0f samples in %zu parts: %.3f bytes/sample on disk (%.3f apparent); "
-           "segments %.3f, rows %.4f, index %.4f; written %.2f per sample\n",
-           when, bench->series_count, samples, count, blocks / samples, apparent / samples,
-           segments / samples, rows / samples, index / samples, written_bytes() / samples);
-    arena_finish(&arena);
+    disk_commit(&bench->store, batch);
+    disk_pass(&bench->store, HOUR_MS);
 }
 
 /* ---- reading from a cold disk ---- */
 
 /* Drop the store's pages, nearly none of them mapped, from the system's cache. */
 static void forget_pages(const struct bench *bench) {
-    char path[4096];
-    snprintf(path, sizeof(path), "%s/store/data.mdb", bench->options.path);
+    char path[4200];
+    snprintf(path, sizeof(path), "%s/store/data.mdb", bench->store.path);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0 || fdatasync(fd) != 0 || posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) != 0) {
         fprintf(stderr, "bench_disk: %s stays in the cache\n", path);
@@ -268,14 +160,14 @@ static void read_panel(struct bench *bench, const char *when) {
     int64_t start_ns = clock_mono_ns(clock_system());
     if (!matcher_init(&matcher, MATCH_RE, METRIC_NAME, STR("app_class(0|12)_metric[0-6]_total"),
                       &err) ||
-        !tsdb_querier_open(bench->db, INT64_MIN, INT64_MAX, NULL, &querier, &err) ||
+        !tsdb_querier_open(bench->store.db, INT64_MIN, INT64_MAX, NULL, &querier, &err) ||
         !tsdb_select(querier, &matcher, 1, &arena, &views, &count, &err)) {
-        die("select", &err);
+        disk_die("select", &err);
     }
     int64_t selected_ns = clock_mono_ns(clock_system());
     for (size_t i = 0; i < count; i++) {
         if (!tsdb_read(querier, views[i].id, INT64_MIN, INT64_MAX, &column, &err)) {
-            die("read", &err);
+            disk_die("read", &err);
         }
         samples += column.count;
     }
@@ -290,56 +182,77 @@ static void read_panel(struct bench *bench, const char *when) {
 
 static void read_cold(struct bench *bench) {
     struct err err = ERR_INIT;
-    tsdb_close(bench->db);
-    if (!tsdb_open(&bench->options, &bench->db, &err)) {
-        die("open", &err);
+    tsdb_close(bench->store.db);
+    if (!tsdb_open(&bench->store.options, &bench->store.db, &err)) {
+        disk_die("open", &err);
     }
     forget_pages(bench); /* opening looks through the file */
     read_panel(bench, "cold");
     read_panel(bench, "warm");
 }
 
-int main(int argc, char **argv) {
-    uint64_t series = 1000;
-    struct bench bench = { .jitter = CORPUS_TIMES_EXACT };
-    if (argc > 1 && !str_parse_u64(str_from(argv[1]), &series)) {
-        fprintf(stderr, "usage: bench_disk [SERIES [exact|late|spread [DIRECTORY]]]\n");
-        return 2;
-    }
-    if (argc > 2) {
-        bench.jitter = strcmp(argv[2], "late") == 0     ? CORPUS_TIMES_LATE
-                       : strcmp(argv[2], "spread") == 0 ? CORPUS_TIMES_SPREAD
-                                                        : CORPUS_TIMES_EXACT;
-    }
-    char dir[] = "/tmp/bench-disk-XXXXXX";
-    bench.options.path = argc > 3 ? argv[3] : mkdtemp(dir);
-    bench.options.clock = &bench.clock.clock;
-    bench.options.pending_bytes_max = (uint64_t)1 << 32;
+static void run_mixed(size_t series, enum corpus_jitter jitter, const char *directory) {
+    struct bench bench = { .jitter = jitter };
     corpus_init(&bench.corpus, 1);
     int64_t first_ms;
     struct corpus probe = bench.corpus;
     corpus_fill_times(&probe, CORPUS_TIMES_EXACT, 1, &first_ms);
-    fake_clock_init(&bench.clock, first_ms);
-    struct err err = ERR_INIT;
-    if (!tsdb_open(&bench.options, &bench.db, &err)) {
-        die("open", &err);
-    }
+    disk_open(&bench.store, directory, first_ms);
     make_series(&bench, series);
+    printf("== mixed corpus, %zu series over 24 h, times %s\n", bench.series_count,
+           corpus_jitter_to_string(jitter));
     for (size_t hour = 0; hour < 24; hour++) {
         write_hour(&bench, hour);
     }
-    report(&bench, "24 h");
-    for (int i = 0; i < 60; i++) {
-        fake_clock_advance(&bench.clock, HOUR_MS);
-        tick(&bench);
-        maintain(&bench);
-    }
-    report(&bench, "settled");
+    disk_report(&bench.store, "24 h");
+    disk_settle(&bench.store);
+    double samples = disk_report(&bench.store, "settled");
     read_cold(&bench);
-    tsdb_close(bench.db);
+    disk_close(&bench.store);
+    disk_report_tables(&bench.store, samples);
     mem_free(bench.values);
     mem_free(bench.t_ms);
     mem_free(bench.refs);
-    printf("data in  %s\n", bench.options.path);
+    printf("data in  %s\n", bench.store.path);
+}
+
+static void run_recorded(const size_t *rounds, size_t count, const char *file) {
+    struct err err = ERR_INIT;
+    struct recorded recorded;
+    if (!recorded_load(&recorded, file, &err)) {
+        disk_die("the recorded corpus", &err);
+    }
+    printf("== recorded corpus, %zu series, %zu samples\n", recorded.count, recorded.sample_count);
+    for (size_t i = 0; i < count; i++) {
+        disk_recorded(&recorded, rounds[i], i + 1 == count);
+    }
+    recorded_finish(&recorded);
+}
+
+static enum corpus_jitter jitter_of(const char *name) {
+    return strcmp(name, "late") == 0     ? CORPUS_TIMES_LATE
+           : strcmp(name, "spread") == 0 ? CORPUS_TIMES_SPREAD
+                                         : CORPUS_TIMES_EXACT;
+}
+
+int main(int argc, char **argv) {
+    static const size_t curve[] = { 1, 4, 12, 36 };
+    bool is_recorded = argc > 1 && strcmp(argv[1], "recorded") == 0;
+    int at = is_recorded ? 2 : 1;
+    uint64_t number = is_recorded ? 1 : 4000;
+    if (argc > at && (!str_parse_u64(str_from(argv[at]), &number) || number == 0)) {
+        fprintf(stderr, "usage: bench_disk [SERIES [exact|late|spread [DIRECTORY]]]\n"
+                        "       bench_disk recorded [ROUNDS [FILE.jsonl.gz]]\n");
+        return 2;
+    }
+    if (is_recorded) {
+        size_t rounds = (size_t)number;
+        run_recorded(&rounds, 1, argc > 3 ? argv[3] : RECORDED_FILE);
+        return 0;
+    }
+    run_mixed((size_t)number, jitter_of(argc > 2 ? argv[2] : "exact"), argc > 3 ? argv[3] : NULL);
+    if (argc == 1) {
+        run_recorded(curve, ARRAY_LEN(curve), RECORDED_FILE);
+    }
     return 0;
 }

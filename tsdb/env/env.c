@@ -15,7 +15,7 @@
 #include "tsdb/sync.h"
 
 #define MAP_BYTES_MIN ((size_t)1 << 30)
-#define READERS_MAX   1024
+#define READERS_MAX   254 /* at once; the lock file has room for each */
 #define FILE_MODE     0640
 
 /* LMDB's header and 64 bytes per reader. */

@@ -13,7 +13,7 @@
 #include "base/mem.h"
 #include "tsdb/env/env.h"
 
-#define EXCESS_MIN   ((uint64_t)1 << 18)
+#define EXCESS_MIN   ((uint64_t)1 << 16)
 #define EXCESS_SHARE 64 /* of what is in use */
 
 struct release {

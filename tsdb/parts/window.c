@@ -1,8 +1,7 @@
 /*
  * Reading postings rows: window, name, value, part → ids. Values longer than POSTING_VALUE_BYTES
- * keep their prefix and hash in the key; name and value stand in full in every row, which is what
- * is believed. Values of a name are in byte order as far as the key holds them, so a prefix is a
- * range.
+ * have their prefix and hash in the key, and stand in the row in full. Values of a name are in byte
+ * order as far as the key holds them, so a prefix is a range.
  */
 #include "tsdb/parts/window.h"
 
@@ -46,27 +45,75 @@ size_t posting_key(uint8_t key[POSTING_KEY_MAX],
     return len;
 }
 
-bool posting_parse(struct str body, struct posting_row *ret, struct err *err) {
+/* Version 1 has name and value in the body, and no runs of ids. */
+static void parse_pair(struct str key, struct reader *body, struct posting_row *ret) {
+    if (ret->version == 1) {
+        ret->name = reader_str(body);
+        ret->value = reader_str(body);
+        return;
+    }
+    struct reader reader = reader_init(key.ptr, key.len);
+    const uint8_t *head = reader_bytes(&reader, 10);
+    size_t name_len = head == NULL ? 0 : (size_t)head[8] << 8 | head[9];
+    const uint8_t *name = reader_bytes(&reader, name_len);
+    size_t left = reader_left(&reader);
+    if (name == NULL || left < 4 || left - 4 > POSTING_VALUE_BYTES + 8) {
+        body->is_bad = true;
+        return;
+    }
+    ret->name = str_n((const char *)name, name_len);
+    ret->value = str_n((const char *)reader.next, left - 4);
+    if (left - 4 > POSTING_VALUE_BYTES) {
+        ret->value = reader_str(body);
+    }
+}
+
+bool posting_parse(struct str key, struct str body, struct posting_row *ret, struct err *err) {
     struct reader reader = reader_init(body.ptr, body.len);
-    uint8_t version = reader_u8(&reader);
-    ret->name = reader_str(&reader);
-    ret->value = reader_str(&reader);
-    ret->count = reader_uvarint(&reader);
+    *ret = (struct posting_row){ .version = reader_u8(&reader) };
+    parse_pair(key, &reader, ret);
+    ret->id = ret->version == 1 ? 0 : UINT64_MAX;
+    ret->left = ret->version == 1 ? reader_uvarint(&reader) : 0;
     ret->ids = reader;
-    return (!reader.is_bad && version == POSTING_ROW_VERSION &&
+    return (!reader.is_bad && ret->version >= 1 && ret->version <= POSTING_ROW_VERSION &&
             ret->name.len <= LABEL_NAME_BYTES_MAX) ||
            err_set(err, ERR_CORRUPT, "store: a row of table postings is malformed");
 }
 
+bool posting_next(struct posting_row *row, uint64_t *ret_id) {
+    if (row->version == 1) {
+        uint64_t step = row->left == 0 ? 0 : reader_uvarint(&row->ids);
+        row->ids.is_bad = row->ids.is_bad || (row->left > 0 && step == 0);
+        row->left -= row->left > 0;
+        row->id += step;
+        *ret_id = row->id;
+        return step > 0;
+    }
+    if (row->left > 0) {
+        row->left--;
+        *ret_id = ++row->id;
+        return true;
+    }
+    if (reader_left(&row->ids) == 0) {
+        return false;
+    }
+    uint64_t head = reader_uvarint(&row->ids);
+    row->left = (head & 1) != 0 ? reader_uvarint(&row->ids) + 1 : 0;
+    row->id += 1 + (head >> 1);
+    row->ids.is_bad = row->ids.is_bad || row->left >= POSTING_IDS_MAX;
+    *ret_id = row->id;
+    return !row->ids.is_bad;
+}
+
 bool posting_check(MDB_val key, MDB_val row, struct posting_row *ret, struct err *err) {
     struct str body;
-    return store_check(STORE_POSTINGS, key, row, &body, err) && posting_parse(body, ret, err);
+    return store_check(STORE_POSTINGS, key, row, &body, err) &&
+           posting_parse(str_n(key.mv_data, key.mv_size), body, ret, err);
 }
 
 static bool add_ids(struct posting_row *row, struct idset *out, struct err *err) {
-    uint64_t id = 0;
-    for (uint64_t i = 0; i < row->count && !row->ids.is_bad; i++) {
-        id += reader_uvarint(&row->ids);
+    uint64_t id;
+    while (posting_next(row, &id)) {
         idset_add(out, id);
     }
     return !row->ids.is_bad ||

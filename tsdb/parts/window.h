@@ -9,7 +9,8 @@
 
 #define POSTING_VALUE_BYTES 160 /* of a value in the key */
 #define POSTING_KEY_MAX     (8 + 2 + LABEL_NAME_BYTES_MAX + POSTING_VALUE_BYTES + 8 + 4)
-#define POSTING_ROW_VERSION 1
+#define POSTING_ROW_VERSION 2
+#define POSTING_IDS_MAX     8192 /* in a row */
 
 struct posting_walk {
     struct store *store;
@@ -22,13 +23,21 @@ struct posting_walk {
 size_t posting_key(uint8_t key[POSTING_KEY_MAX], int64_t window, struct str name, struct str value);
 
 struct posting_row {
-    struct str name;
+    struct str name; /* in the key or the body, as value is */
     struct str value;
-    uint64_t count;
-    struct reader ids; /* count uvarints: differences to the id before, the first to 0 */
+    /* private: see posting_next */
+    uint8_t version;
+    struct reader ids;
+    uint64_t left; /* of a run of ids; version 1: of all */
+    uint64_t id;
 };
 
-WARN_UNUSED bool posting_parse(struct str body, struct posting_row *ret, struct err *err);
+WARN_UNUSED bool posting_parse(struct str key,
+                               struct str body,
+                               struct posting_row *ret,
+                               struct err *err);
+/* The ids, ascending. False at the end, or with row->ids.is_bad set. */
+WARN_UNUSED bool posting_next(struct posting_row *row, uint64_t *ret_id);
 /* The same of a row met with a cursor, its checksum first. */
 WARN_UNUSED bool posting_check(MDB_val key, MDB_val row, struct posting_row *ret, struct err *err);
 /* Make a pair's rows those of `ids` (normalized; may be empty); adds their size. Returns an LMDB

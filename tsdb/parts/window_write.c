@@ -11,7 +11,6 @@
 #include "tsdb/codec/bytes.h"
 #include "tsdb/parts/window.h"
 
-#define PART_IDS_MAX    8192
 #define ROUND_IDS_MAX   16384             /* pending rows indexed per round */
 #define SLICE_BYTES_MAX ((size_t)3 << 20) /* written per transaction */
 
@@ -133,6 +132,19 @@ static bool load_round(struct indexing *indexing, int64_t end_window, struct err
     return ok;
 }
 
+static void write_ids(struct buf *out, const uint64_t *ids, size_t count) {
+    uint64_t next = 0;
+    for (size_t at = 0, end; at < count; at = end) {
+        for (end = at + 1; end < count && ids[end] == ids[end - 1] + 1; end++) {
+        }
+        buf_uvarint(out, (ids[at] - next) << 1 | (end - at > 1));
+        if (end - at > 1) {
+            buf_uvarint(out, end - at - 2);
+        }
+        next = ids[end - 1] + 1;
+    }
+}
+
 int posting_put(const struct posting_walk *walk,
                 struct str name,
                 struct str value,
@@ -146,19 +158,15 @@ int posting_put(const struct posting_walk *walk,
     size_t at = 0;
     uint32_t part = 0;
     for (; rc == 0 && at < ids->count; part++) {
-        size_t count = ids->count - at < PART_IDS_MAX ? ids->count - at : PART_IDS_MAX;
+        size_t count = ids->count - at < POSTING_IDS_MAX ? ids->count - at : POSTING_IDS_MAX;
         buf_reset(&body);
         buf_putc(&body, POSTING_ROW_VERSION);
-        buf_uvarint(&body, name.len);
-        buf_str(&body, name);
-        buf_uvarint(&body, value.len);
-        buf_str(&body, value);
-        buf_uvarint(&body, count);
-        uint64_t previous = 0;
-        for (size_t end = at + count; at < end; at++) {
-            buf_uvarint(&body, ids->ids[at] - previous);
-            previous = ids->ids[at];
+        if (value.len > POSTING_VALUE_BYTES) {
+            buf_uvarint(&body, value.len);
+            buf_str(&body, value);
         }
+        write_ids(&body, ids->ids + at, count);
+        at += count;
         bytes_put_be32(key + key_len, part);
         struct str key_bytes = str_n((const char *)key, key_len + 4);
         rc = store_put(walk->store, walk->txn, STORE_POSTINGS, key_bytes, buf_as_str(&body));

@@ -13,6 +13,7 @@
 
 #include "base/mem.h"
 #include "tests/tsdb/fixture.h"
+#include "tsdb/db.h"
 
 #define PATH_BYTES 512
 
@@ -443,6 +444,43 @@ static void too_long_without_the_directory(void **state) {
     expect_commits(place, dir, place->commits);
 }
 
+/* Damage took a record out of the journal's middle: shipping goes on behind it. */
+static void a_record_is_missing(void **state) {
+    struct place *place = *state;
+    struct fixture *f = &place->f;
+    commit(place, 2);
+    take_base(place, "base");
+    fixture_close(f);
+    assert_int_equal(rename(at(place, "ship"), at(place, "away")), 0);
+    int fd = open(at(place, "ship"), O_CREAT | O_WRONLY, 0600);
+    close(fd);
+    fixture_open(f);
+    commit(place, 4);
+    struct err err = ERR_INIT;
+    MDB_txn *txn;
+    MDB_cursor *cursor;
+    MDB_val key;
+    MDB_val value;
+    assert_true(env_write_begin(&f->db->journal, &txn, &err));
+    assert_int_equal(mdb_cursor_open(txn, f->db->log, &cursor), 0);
+    assert_int_equal(mdb_cursor_get(cursor, &key, &value, MDB_LAST), 0);
+    assert_int_equal(mdb_cursor_get(cursor, &key, &value, MDB_PREV), 0);
+    assert_int_equal(mdb_cursor_del(cursor, 0), 0);
+    mdb_cursor_close(cursor);
+    assert_int_equal(mdb_txn_commit(txn), 0);
+    assert_int_equal(unlink(at(place, "ship")), 0);
+    assert_int_equal(rename(at(place, "away"), at(place, "ship")), 0);
+    fixture_reopen(f);
+    take_base(place, "base2");
+    commit(place, 2);
+    fixture_close(f);
+    expect_refused(place, "missing");
+    const char *dir;
+    if (!restore_to(place, "base2", INT64_MAX, &dir, &err)) {
+        fail_msg("%s", err.msg);
+    }
+}
+
 int main(void) {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
@@ -454,6 +492,7 @@ int main(void) {
         CASE(missing_files_are_named),
         CASE(shipping_off_is_a_gap),
         CASE(ingest_goes_on_without_the_directory),
+        CASE(a_record_is_missing),
         cmocka_unit_test_setup_teardown(too_long_without_the_directory, setup_narrow, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -33,6 +33,7 @@ struct ship {
     struct ship_position added; /* shipped, and what waits in the writer */
     bool is_open;               /* writer and positions are good */
     bool has_gap;
+    struct ship_position behind_gap; /* where it ends */
     int64_t caught_up_ms;
     _Atomic uint64_t shipped_seq;
 
@@ -240,7 +241,7 @@ static void note_gap(struct ship *ship) {
 }
 
 static bool open_writer(struct ship *ship, MDB_txn *txn, struct err *err) {
-    struct extent extent;
+    struct extent extent = { 0 };
     struct ship_position position = { 0 };
     bool found = false;
     if (!get_extent(ship, txn, &extent, err) ||
@@ -264,10 +265,16 @@ static bool open_writer(struct ship *ship, MDB_txn *txn, struct err *err) {
 
 /* ---- a pass ---- */
 
+/* Nothing more is added before it is skipped. */
+static bool meet_gap(struct ship *ship, uint64_t lsn, uint64_t seq) {
+    ship->has_gap = true;
+    ship->behind_gap = (struct ship_position){ .lsn = lsn, .seq = seq };
+    return false;
+}
+
 static bool add_row(struct ship *ship, const struct ship_row *row) {
     if (row->seq != ship->added.seq + 1) {
-        ship->has_gap = true;
-        return false;
+        return meet_gap(ship, ship->added.lsn, row->seq - 1);
     }
     struct ship_entry entry = {
         .kind = SHIP_TABLES,
@@ -319,8 +326,7 @@ static bool add_record(void *ctx, uint64_t lsn, uint8_t version, struct str body
         return false;
     }
     if (lsn != ship->added.lsn + 1) {
-        ship->has_gap = true;
-        return false;
+        return meet_gap(ship, lsn - 1, ship->added.seq);
     }
     struct ship_entry entry = {
         .kind = SHIP_RECORD,
@@ -362,23 +368,11 @@ static bool collect(struct ship *ship, MDB_txn *txn, bool *ret_all, struct err *
     return err->code == ERR_NONE;
 }
 
-/* After numbers that do not follow each other: go on behind the gap. */
-static bool skip_gap(struct ship *ship, MDB_txn *txn, struct err *err) {
-    struct extent extent;
-    if (!get_extent(ship, txn, &extent, err)) {
-        return false;
-    }
-    struct ship_position position = ship->shipped;
-    if (position.lsn + 1 < extent.lsn_first) {
-        position.lsn = extent.lsn_first - 1;
-    }
-    if (position.seq + 1 < extent.seq_first) {
-        position.seq = extent.seq_first - 1;
-    }
+/* After numbers that do not follow each other: go on behind the gap, wherever it was. */
+static void skip_gap(struct ship *ship) {
     note_gap(ship);
-    set_shipped(ship, position);
+    set_shipped(ship, ship->behind_gap);
     ship->has_gap = false;
-    return true;
 }
 
 static bool run_pass(struct ship *ship, bool *ret_all, struct err *err) {
@@ -387,8 +381,11 @@ static bool run_pass(struct ship *ship, bool *ret_all, struct err *err) {
     if (!env_read_begin(&db->journal, &txn, err)) {
         return false;
     }
-    bool ok = (ship->is_open || open_writer(ship, txn, err)) &&
-              (!ship->has_gap || skip_gap(ship, txn, err)) && collect(ship, txn, ret_all, err);
+    bool ok = ship->is_open || open_writer(ship, txn, err);
+    if (ok && ship->has_gap) {
+        skip_gap(ship);
+    }
+    ok = ok && collect(ship, txn, ret_all, err);
     env_read_end(&db->journal, txn);
     size_t bytes = ship->writer.pending.len;
     struct ship_position first = { ship->shipped.lsn + 1, ship->shipped.seq + 1 };

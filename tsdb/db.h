@@ -322,9 +322,11 @@ bool db_check_space(struct tsdb *db);
 struct group; /* the committer's working memory */
 struct group *group_create(struct tsdb *db);
 void group_destroy(struct group *group);
-/* Judge, write and publish the list (or, when it is NULL, trim the journal); calls back and frees
- * every batch. On the committer thread. */
+/* Judge, write and publish the list (or, when it is NULL, trim the journal). On the committer
+ * thread. */
 void group_run(struct group *group, struct tsdb_batch *list);
+/* Call back and free every batch of it. */
+void group_finish(struct tsdb_batch *list);
 /* Count, call back and free a batch whose result is set. */
 void batch_finish(struct tsdb_batch *batch);
 

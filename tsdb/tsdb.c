@@ -113,7 +113,6 @@ static void set_options(struct tsdb *db, const struct tsdb_options *options) {
 static void init_locks(struct tsdb *db) {
     pthread_mutex_init(&db->health_lock, NULL);
     pthread_mutex_init(&db->queue_lock, NULL);
-    pthread_cond_init(&db->queue_cond, NULL);
     pthread_mutex_init(&db->apply, NULL);
     pthread_mutex_init(&db->maintain_lock, NULL);
     pthread_mutex_init(&db->wake_lock, NULL);
@@ -122,6 +121,7 @@ static void init_locks(struct tsdb *db) {
     pthread_condattr_t attr;
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&db->queue_cond, &attr);
     pthread_cond_init(&db->wake_cond, &attr);
     pthread_condattr_destroy(&attr);
 }

@@ -502,6 +502,9 @@ void group_run(struct group *group, struct tsdb_batch *list) {
     metric_observe(db->metrics.commit_seconds, (double)took_ns / 1e9);
     db->commit_ns_recent += (took_ns - db->commit_ns_recent) / COMMITS_RECENT;
     db->commit_ns_usual += (took_ns - db->commit_ns_usual) / COMMITS_USUAL;
+}
+
+void group_finish(struct tsdb_batch *list) {
     while (list != NULL) {
         struct tsdb_batch *next = list->next;
         batch_finish(list);

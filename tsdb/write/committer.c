@@ -1,21 +1,81 @@
 /*
  * The committer thread and its queue: batches come in by tsdb_commit, go out in groups to commit.c.
  * A commit starts as soon as the one before is done, so groups form by themselves under load.
+ *
+ * Writers that wait for their acknowledgement come back at once: where several were under way at the
+ * end of the last two commits, a commit waits until as many are there again, for no longer than a
+ * commit takes and GATHER_NS_MAX. A single writer never waits, nor does what belongs to alerts.
  */
+#include <errno.h>
+
 #include "tsdb/db.h"
 
-#define GROUP_BYTES_MAX ((size_t)1 << 20) /* of batches in one commit; one batch may be larger */
+#define GROUP_BYTES_MAX ((size_t)1 << 20)   /* of batches in one commit; one batch may be larger */
+#define GATHER_BYTES    ((size_t)256 << 10) /* enough to commit, some 32 KiB of journal */
+#define GATHER_NS_MAX   2000000
 
 /* ---- the thread ---- */
 
+/* Batches under way, in the group or behind it, when commits end. */
+struct pace {
+    size_t last;
+    size_t least; /* of the last two commits */
+};
+
+static void note_pace(struct tsdb *db, struct pace *pace, const struct tsdb_batch *group) {
+    size_t count = 0;
+    for (; group != NULL; group = group->next) {
+        count++;
+    }
+    pthread_mutex_lock(&db->queue_lock);
+    for (const struct tsdb_batch *at = db->queue_first; at != NULL; at = at->next) {
+        count++;
+    }
+    pthread_mutex_unlock(&db->queue_lock);
+    pace->least = count < pace->last ? count : pace->last;
+    pace->last = count;
+}
+
+/* Do batches wait, all of them of the kind that can, but fewer than are under way? */
+static bool lacks_company(const struct tsdb *db, const struct pace *pace) {
+    size_t count = 0;
+    size_t bytes = 0;
+    for (const struct tsdb_batch *at = db->queue_first; at != NULL; at = at->next) {
+        if (at->cls != TSDB_INGEST) {
+            return false;
+        }
+        count++;
+        bytes += at->bytes;
+    }
+    return count > 0 && count < pace->least && bytes < GATHER_BYTES;
+}
+
+/* The queue is locked. */
+static void await_company(struct tsdb *db, const struct pace *pace) {
+    if (!lacks_company(db, pace)) {
+        return;
+    }
+    int64_t ns = db->commit_ns_recent;
+    int64_t until_ns = clock_mono_ns(clock_system()) + (ns < GATHER_NS_MAX ? ns : GATHER_NS_MAX);
+    struct timespec until = {
+        .tv_sec = (time_t)(until_ns / 1000000000),
+        .tv_nsec = (long)(until_ns % 1000000000),
+    };
+    int rc = 0;
+    while (rc == 0 && !db->is_closing && lacks_company(db, pace)) {
+        rc = pthread_cond_timedwait(&db->queue_cond, &db->queue_lock, &until);
+    }
+}
+
 /* Take what waits, up to GROUP_BYTES_MAX; blocks until there is work. False: closing and
  * drained. */
-static bool take_batches(struct tsdb *db, struct tsdb_batch **ret) {
+static bool take_batches(struct tsdb *db, const struct pace *pace, struct tsdb_batch **ret) {
     pthread_mutex_lock(&db->queue_lock);
     while (db->queue_first == NULL && !db->is_closing &&
            (db_trim_target(db) <= db->trimmed_lsn || db->is_latched || db->is_no_space)) {
         pthread_cond_wait(&db->queue_cond, &db->queue_lock);
     }
+    await_company(db, pace);
     bool has_work = db->queue_first != NULL || !db->is_closing;
     struct tsdb_batch *first = db->queue_first;
     struct tsdb_batch *last = NULL;
@@ -42,9 +102,12 @@ static bool take_batches(struct tsdb *db, struct tsdb_batch **ret) {
 static void *committer_main(void *arg) {
     struct tsdb *db = arg;
     struct group *group = group_create(db);
+    struct pace pace = { 0 };
     struct tsdb_batch *list;
-    while (take_batches(db, &list)) {
+    while (take_batches(db, &pace, &list)) {
         group_run(group, list);
+        note_pace(db, &pace, list); /* before any of its writers can come back */
+        group_finish(list);
     }
     group_destroy(group);
     return NULL;

@@ -2,8 +2,8 @@
  * The committer thread and its queue: batches come in by tsdb_commit, go out in groups to commit.c.
  * A commit starts as soon as the one before is done, so groups form by themselves under load.
  *
- * Writers that wait for their acknowledgement come back at once: where several were under way at the
- * end of the last two commits, a commit waits until as many are there again, for no longer than a
+ * Writers that wait for their acknowledgement come back at once: where several were under way at
+ * the end of the last two commits, a commit waits until as many are there again, no longer than a
  * commit takes and GATHER_NS_MAX. A single writer never waits, nor does what belongs to alerts.
  */
 #include <errno.h>

@@ -245,6 +245,7 @@ static bool run_cycle(const struct loop *loop,
     }
     uint64_t acked = rig_last_line(paths->ack);
     plan.check.dir = paths->dir;
+    plan.check.has_deletions = loop->fault != FAULT_KILL || plan.mode[0] == 't';
     plan.check.acked = acked > oracle->n ? acked : oracle->n;
     plan.check.submitted = plan.check.acked + (plan.mode[0] == 't' ? LOAD_IN_FLIGHT_MAX : 1);
     if (!rig_run(oracle, &plan.check, verdict)) {

@@ -12,6 +12,10 @@
 #define LATE_GROUP      7   /* batches whose late samples come in reverse … */
 #define LATE_GROUP_LONG 48  /* … in other series: into windows that are sealed */
 
+#define DELETE_ONE_IN 12
+#define DELETE_FROM   40 /* batches before */
+#define DELETE_UNTIL  12 /* more than may be in flight */
+
 enum {
     TAG_PRESENT = 1,
     TAG_JITTER,
@@ -21,6 +25,7 @@ enum {
     TAG_ROWS,
     TAG_ROW,
     TAG_BYTES,
+    TAG_DELETE,
 };
 
 uint64_t load_random(uint64_t seed, uint64_t a, uint64_t b) {
@@ -138,6 +143,19 @@ void load_make(const struct load *load, uint64_t n, struct load_batch *batch) {
     }
     add_rows(load, batch);
     batch->has_metadata = n % 5 == 0;
+}
+
+bool load_deletes(const struct load *load, uint64_t n, struct load_deletion *ret) {
+    uint64_t bits = draw(load, n, TAG_DELETE, 0);
+    if (n <= DELETE_FROM || bits % DELETE_ONE_IN != 0) {
+        return false;
+    }
+    *ret = (struct load_deletion){
+        .slot = (uint32_t)((bits >> 8) % (LOAD_SLOTS - LOAD_SLOTS_LATE)),
+        .t_first_ms = load_now_ms(n - DELETE_FROM + (bits >> 16) % 16),
+        .t_last_ms = load_now_ms(n - DELETE_UNTIL - (bits >> 24) % 10),
+    };
+    return true;
 }
 
 void load_batch_finish(struct load_batch *batch) {
@@ -294,6 +312,24 @@ bool load_commit_blocking(const struct load *load, struct tsdb *db, uint64_t n, 
     struct tsdb_commit_result result;
     return begin(load, db, n, &batch, err) && tsdb_commit_blocking(batch, &result, err) &&
            load_verdicts(load, n, &result, err);
+}
+
+bool load_delete(const struct load *load, struct tsdb *db, uint64_t n, struct err *err) {
+    struct load_deletion deletion;
+    struct tsdb_deleted ignored;
+    struct matcher matcher;
+    char slot[16];
+    if (!load_deletes(load, n, &deletion)) {
+        return true;
+    }
+    snprintf(slot, sizeof(slot), "%u", deletion.slot);
+    if (!matcher_init(&matcher, MATCH_EQ, STR("slot"), str_from(slot), err)) {
+        return false;
+    }
+    bool ok = tsdb_delete_blocking(db, &matcher, 1, deletion.t_first_ms, deletion.t_last_ms,
+                                   &ignored, err);
+    matcher_finish(&matcher);
+    return ok;
 }
 
 bool load_read_n(struct tsdb *db, uint64_t *ret, struct err *err) {

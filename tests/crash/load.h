@@ -1,7 +1,8 @@
 /*
  * The load the crash tests write. What batch n (1, 2, …) holds is a function of a seed and n alone,
  * so that any process can say afterwards what must be there: samples of steady and of churning
- * series, bursts, repetitions, late samples, table rows put and deleted, metadata. Row "n" of
+ * series, bursts, repetitions, late samples, table rows put and deleted, metadata; and some batches
+ * are followed by a deletion of samples of batches long before (load_delete). Row "n" of
  * KV_RULE_STATE carries n itself: it tells which batches became durable.
  *
  * Virtual time: batch n happens at load_now_ms(n). Windows are short, so that sealing, indexing,
@@ -52,7 +53,17 @@ struct load_batch {
     bool has_metadata; /* of family n % LOAD_FAMILIES; its help is the text of n */
 };
 
+/* Samples of a slot, of all its generations, with t_first_ms <= t <= t_last_ms: all of batches that
+ * are durable long before n, and none of later ones. */
+struct load_deletion {
+    uint32_t slot;
+    int64_t t_first_ms;
+    int64_t t_last_ms;
+};
+
 void load_batch_finish(struct load_batch *batch);
+/* What is deleted after batch n; false: nothing. */
+bool load_deletes(const struct load *load, uint64_t n, struct load_deletion *ret);
 void load_make(const struct load *load, uint64_t n, struct load_batch *batch);
 
 /* A number that depends on the seed and two more. */
@@ -78,6 +89,8 @@ WARN_UNUSED bool load_commit_blocking(const struct load *load,
                                       struct tsdb *db,
                                       uint64_t n,
                                       struct err *err);
+/* Delete what is to be deleted after batch n, if anything is. Doing it again changes nothing. */
+WARN_UNUSED bool load_delete(const struct load *load, struct tsdb *db, uint64_t n, struct err *err);
 /* Whether a commit's verdicts are those batch n should get. */
 WARN_UNUSED bool load_verdicts(const struct load *load,
                                uint64_t n,

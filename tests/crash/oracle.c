@@ -62,9 +62,37 @@ static void apply(struct oracle *oracle, uint64_t n) {
     }
 }
 
-void oracle_advance(struct oracle *oracle, uint64_t n) {
+static bool is_deleted(const struct load_deletion *deletion, int64_t t_ms) {
+    return t_ms >= deletion->t_first_ms && t_ms <= deletion->t_last_ms;
+}
+
+static void delete_samples(struct oracle *oracle, const struct load_deletion *deletion) {
+    struct oracle_slot *slot = &oracle->slots[deletion->slot];
+    for (size_t i = 0; i < slot->count; i++) {
+        struct oracle_series *series = &slot->generations[i];
+        size_t kept = 0;
+        for (size_t s = 0; s < series->count; s++) {
+            if (!is_deleted(deletion, series->samples[s].t_ms)) {
+                series->samples[kept++] = series->samples[s];
+            }
+        }
+        series->count = kept;
+    }
+}
+
+void oracle_advance_batches(struct oracle *oracle, uint64_t n) {
     while (oracle->n < n) {
         apply(oracle, ++oracle->n);
+    }
+}
+
+void oracle_advance(struct oracle *oracle, uint64_t n) {
+    oracle_advance_batches(oracle, n);
+    while (oracle->deleted_n < oracle->n) {
+        struct load_deletion deletion;
+        if (load_deletes(&oracle->load, ++oracle->deleted_n, &deletion)) {
+            delete_samples(oracle, &deletion);
+        }
     }
 }
 
@@ -197,14 +225,36 @@ static void note_sample(struct comparison *at,
          STR_FMT(generation), t_ms - LOAD_START_MS, (t_ms - LOAD_START_MS) / LOAD_STEP_MS, what);
 }
 
+/* May it be there or not? */
+static bool is_optional(const struct comparison *at, uint64_t slot, int64_t t_ms) {
+    bool is_optional = t_ms < at->cut_ms;
+    for (uint64_t n = at->oracle->deleted_n + 1; !is_optional && n <= at->oracle->n; n++) {
+        struct load_deletion deletion;
+        is_optional = load_deletes(&at->oracle->load, n, &deletion) && deletion.slot == slot &&
+                      is_deleted(&deletion, t_ms);
+    }
+    return is_optional;
+}
+
+static bool is_needed(const struct comparison *at,
+                      uint64_t slot,
+                      const struct oracle_series *series) {
+    bool is_needed = false;
+    for (size_t i = series->count; !is_needed && i > 0; i--) {
+        is_needed = !is_optional(at, slot, series->samples[i - 1].t_ms);
+    }
+    return is_needed;
+}
+
 static void compare_column(struct comparison *at,
+                           uint64_t slot,
                            struct labels labels,
                            const struct oracle_series *want,
                            const struct tsdb_column *got) {
     size_t w = 0;
     for (size_t g = 0; g < got->count; g++) {
         for (; w < want->count && want->samples[w].t_ms < got->t_ms[g]; w++) {
-            if (want->samples[w].t_ms >= at->cut_ms) {
+            if (!is_optional(at, slot, want->samples[w].t_ms)) {
                 note_sample(at, &at->report->missing, labels, want->samples[w].t_ms, "missing");
             }
         }
@@ -217,7 +267,7 @@ static void compare_column(struct comparison *at,
         }
     }
     for (; w < want->count; w++) {
-        if (want->samples[w].t_ms >= at->cut_ms) {
+        if (!is_optional(at, slot, want->samples[w].t_ms)) {
             note_sample(at, &at->report->missing, labels, want->samples[w].t_ms, "missing");
         }
     }
@@ -246,7 +296,7 @@ static void compare_views(struct comparison *at,
             note(at->report, &at->report->errors, "%s", err.msg);
             continue;
         }
-        compare_column(at, views[i].labels, want, &column);
+        compare_column(at, slot, views[i].labels, want, &column);
     }
     tsdb_column_finish(&column);
 }
@@ -256,9 +306,7 @@ static void compare_unseen(struct comparison *at, bool *seen[LOAD_SLOTS]) {
     for (size_t slot = 0; slot < LOAD_SLOTS; slot++) {
         for (size_t i = 0; i < at->oracle->slots[slot].count; i++) {
             const struct oracle_series *series = &at->oracle->slots[slot].generations[i];
-            bool is_needed =
-                series->count > 0 && series->samples[series->count - 1].t_ms >= at->cut_ms;
-            if (is_needed && !seen[slot][i]) {
+            if (!seen[slot][i] && is_needed(at, slot, series)) {
                 note(at->report, &at->report->missing, "series slot %zu generation %zu is missing",
                      slot, i);
             }
@@ -280,8 +328,7 @@ static void compare_selection(struct comparison *at,
         size_t want = 0;
         for (size_t i = 0; i < at->oracle->slots[slot].count; i++) {
             const struct oracle_series *series = &at->oracle->slots[slot].generations[i];
-            want += seen[slot][i] && series->count > 0 &&
-                    series->samples[series->count - 1].t_ms >= at->cut_ms;
+            want += seen[slot][i] && is_needed(at, slot, series);
         }
         snprintf(value, sizeof(value), "%zu", slot);
         if (!matcher_init(&matcher, MATCH_EQ, STR("slot"), str_from(value), &err)) {

@@ -21,7 +21,8 @@ struct oracle_slot {
 
 struct oracle {
     struct load load;
-    uint64_t n; /* batches applied */
+    uint64_t n;         /* batches applied */
+    uint64_t deleted_n; /* … and the deletions after those up to here; others may be half done */
     struct oracle_slot slots[LOAD_SLOTS];
     uint64_t row_n[LOAD_KEYS];          /* the batch that put the row; 0 = absent */
     struct load_row rows[LOAD_KEYS];    /* what it put */
@@ -40,8 +41,10 @@ struct oracle_report {
 
 void oracle_init(struct oracle *oracle, const struct load *load);
 void oracle_finish(struct oracle *oracle);
-/* Apply the batches up to n. */
+/* Apply the batches up to n and the deletions after them. */
 void oracle_advance(struct oracle *oracle, uint64_t n);
+/* The batches alone: samples deleted after them may be there or not. */
+void oracle_advance_batches(struct oracle *oracle, uint64_t n);
 
 /* Samples before cut_ms may be there or not. Adds to the report, which starts out zeroed. */
 void oracle_compare(const struct oracle *oracle,

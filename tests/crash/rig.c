@@ -92,8 +92,25 @@ static bool find_durable(struct run *run) {
     }
     run->verdict->n = n;
     run->verdict->n_end = n;
-    oracle_advance(run->oracle, n);
+    if (!check->has_deletions) {
+        oracle_advance(run->oracle, check->acked);
+    }
+    oracle_advance_batches(run->oracle, n);
     return true;
+}
+
+/* Finish what may be half done. */
+static bool delete_again(struct run *run) {
+    struct oracle *oracle = run->oracle;
+    struct err err = ERR_INIT;
+    for (uint64_t n = oracle->deleted_n + 1; n <= oracle->n; n++) {
+        if (!load_delete(&oracle->load, run->db, n, &err)) {
+            return fail(run, "deleting", err.msg);
+        }
+    }
+    bool has_any = oracle->deleted_n < oracle->n;
+    oracle_advance(oracle, oracle->n);
+    return !has_any || compare(run, "after deleting");
 }
 
 static bool write_on(struct run *run) {
@@ -105,7 +122,8 @@ static bool write_on(struct run *run) {
         if (ahead_ms > 0) {
             fake_clock_advance(&run->clock, ahead_ms);
         }
-        if (!load_commit_blocking(&run->oracle->load, run->db, n, &err)) {
+        if (!load_commit_blocking(&run->oracle->load, run->db, n, &err) ||
+            !load_delete(&run->oracle->load, run->db, n, &err)) {
             return fail(run, "writing on", err.msg);
         }
         run->verdict->n_end = n;
@@ -119,7 +137,8 @@ static bool write_on(struct run *run) {
 }
 
 static bool run_all(struct run *run) {
-    if (!open_store(run, "opening") || !find_durable(run) || !compare(run, "after opening")) {
+    if (!open_store(run, "opening") || !find_durable(run) || !compare(run, "after opening") ||
+        !delete_again(run)) {
         return false;
     }
     if (run->check->more > 0 && (!write_on(run) || !compare(run, "after writing on"))) {

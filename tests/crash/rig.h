@@ -11,6 +11,7 @@ struct rig_check {
     uint64_t acked;       /* batches acknowledged: must be there */
     uint64_t submitted;   /* batches handed over: more must not be there */
     unsigned more;        /* batches to write afterwards */
+    bool has_deletions;   /* those after acknowledged batches may be half done, too */
     bool has_maintenance; /* seal, index and delete between them */
     bool has_reopening;   /* and look once more after closing */
 };

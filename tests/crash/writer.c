@@ -4,8 +4,9 @@
  *
  *   crash_writer DIR ACK SEED FROM COUNT MODE
  *
- * MODE: letters; "s" one batch after the other, maintenance between them: every system call at the
- * same place in every run; "t" batches in flight while other threads maintain and read; "c" closes
+ * MODE: letters; "s" one batch after the other, deletions (before the acknowledgement) and
+ * maintenance between them: every system call at the same place in every run; "t" batches in flight
+ * while other threads maintain, delete and read; "c" closes
  * at the end, otherwise it just exits; "x" acknowledges before it commits, which the checks must
  * find; "e" meets a broken disk: from the first error on nothing may be acknowledged, and reading
  * goes on; "f" meets a full disk: refused until there is room again. Exit code 100: met it, and all
@@ -45,6 +46,7 @@ struct writer {
     unsigned in_flight; /* guarded by lock */
     bool has_met;       /* the fault */
     _Atomic bool is_done;
+    _Atomic uint64_t acked; /* with threads: the newest */
 };
 
 struct in_flight {
@@ -89,6 +91,9 @@ static void run_sequence(struct writer *writer) {
         if (!load_commit_blocking(&writer->load, writer->db, n, &err)) {
             die(EXIT_COMMIT, "committing", &err);
         }
+        if (!load_delete(&writer->load, writer->db, n, &err)) {
+            die(EXIT_MAINTAIN, "deleting", &err);
+        }
         if (!is_early) {
             ack(writer, n);
         }
@@ -106,7 +111,8 @@ static void check_reads(struct writer *writer, uint64_t acked) {
     struct oracle oracle;
     struct oracle_report report = { .wrong = 0 };
     oracle_init(&oracle, &writer->load);
-    oracle_advance(&oracle, acked);
+    oracle_advance(&oracle, writer->from - 1);
+    oracle_advance_batches(&oracle, acked);
     /* The process before may have been that much ahead in time, and have applied retention. */
     int64_t ahead_ms = (LOAD_IN_FLIGHT_MAX + 1) * LOAD_STEP_MS;
     int64_t cut_ms = clock_wall_ms(&writer->clock.clock) + ahead_ms - LOAD_RETENTION_MS;
@@ -195,6 +201,7 @@ static void committed(void *ctx, const struct tsdb_commit_result *result) {
         die(EXIT_COMMIT, "committing", &err);
     }
     ack(writer, in_flight->n);
+    writer->acked = in_flight->n;
     free(in_flight);
     pthread_mutex_lock(&writer->lock);
     writer->in_flight--;
@@ -202,14 +209,27 @@ static void committed(void *ctx, const struct tsdb_commit_result *result) {
     pthread_mutex_unlock(&writer->lock);
 }
 
+/* Delete after the batches behind `*from` that were acknowledged. */
+static void delete_acked(struct writer *writer, uint64_t *from) {
+    for (; *from <= writer->acked; (*from)++) {
+        struct err err = ERR_INIT;
+        if (!load_delete(&writer->load, writer->db, *from, &err)) {
+            die(EXIT_MAINTAIN, "deleting", &err);
+        }
+    }
+}
+
 static void *maintain_main(void *arg) {
     struct writer *writer = arg;
+    uint64_t from = writer->from;
     while (!writer->is_done) {
         struct err err = ERR_INIT;
         if (!tsdb_maintain_blocking(writer->db, &err)) {
             die(EXIT_MAINTAIN, "maintaining", &err);
         }
+        delete_acked(writer, &from);
     }
+    delete_acked(writer, &from);
     return NULL;
 }
 

@@ -285,6 +285,7 @@ bool load_commit(const struct load *load,
 
 bool load_verdicts(const struct load *load,
                    uint64_t n,
+                   bool may_be_deferred,
                    const struct tsdb_commit_result *result,
                    struct err *err) {
     struct load_batch batch = { 0 };
@@ -294,8 +295,11 @@ bool load_verdicts(const struct load *load,
         repeats += batch.samples[i].is_repeat;
     }
     size_t accepted = batch.sample_count - repeats;
+    bool is_judged =
+        result->counts[TSDB_ACCEPTED] == accepted && result->counts[TSDB_DUPLICATE] == repeats;
+    bool is_deferred = may_be_deferred && result->counts[TSDB_ACCEPTED] == batch.sample_count;
     load_batch_finish(&batch);
-    if (result->counts[TSDB_ACCEPTED] == accepted && result->counts[TSDB_DUPLICATE] == repeats) {
+    if (is_judged || is_deferred) {
         return true;
     }
     return err_set(err, ERR_INTERNAL,
@@ -310,8 +314,10 @@ bool load_verdicts(const struct load *load,
 bool load_commit_blocking(const struct load *load, struct tsdb *db, uint64_t n, struct err *err) {
     struct tsdb_batch *batch;
     struct tsdb_commit_result result;
+    struct tsdb_replay ignored;
+    bool may_be_deferred = tsdb_is_replaying(db, &ignored);
     return begin(load, db, n, &batch, err) && tsdb_commit_blocking(batch, &result, err) &&
-           load_verdicts(load, n, &result, err);
+           load_verdicts(load, n, may_be_deferred, &result, err);
 }
 
 bool load_delete(const struct load *load, struct tsdb *db, uint64_t n, struct err *err) {

@@ -91,9 +91,11 @@ WARN_UNUSED bool load_commit_blocking(const struct load *load,
                                       struct err *err);
 /* Delete what is to be deleted after batch n, if anything is. Doing it again changes nothing. */
 WARN_UNUSED bool load_delete(const struct load *load, struct tsdb *db, uint64_t n, struct err *err);
-/* Whether a commit's verdicts are those batch n should get. */
+/* Whether a commit's verdicts are those batch n should get. While the journal is replayed
+ * (`may_be_deferred`: it was when the batch was handed over) repetitions count as accepted. */
 WARN_UNUSED bool load_verdicts(const struct load *load,
                                uint64_t n,
+                               bool may_be_deferred,
                                const struct tsdb_commit_result *result,
                                struct err *err);
 

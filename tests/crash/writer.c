@@ -52,6 +52,7 @@ struct writer {
 struct in_flight {
     struct writer *writer;
     uint64_t n;
+    bool may_be_deferred;
 };
 
 _Noreturn static void die(int code, const char *what, const struct err *err) {
@@ -78,6 +79,17 @@ static bool has_mode(const struct writer *writer, char letter) {
     return strchr(writer->mode, letter) != NULL;
 }
 
+/* Waits for the replay. Beside other threads it may be refused for now. */
+static void delete_after(struct writer *writer, uint64_t n) {
+    struct err err = ERR_INIT;
+    while (!load_delete(&writer->load, writer->db, n, &err)) {
+        if (!has_mode(writer, 't') || err.code != ERR_UNAVAILABLE) {
+            die(EXIT_MAINTAIN, "deleting", &err);
+        }
+        err = (struct err)ERR_INIT;
+    }
+}
+
 /* ---- one after the other ---- */
 
 static void run_sequence(struct writer *writer) {
@@ -91,9 +103,7 @@ static void run_sequence(struct writer *writer) {
         if (!load_commit_blocking(&writer->load, writer->db, n, &err)) {
             die(EXIT_COMMIT, "committing", &err);
         }
-        if (!load_delete(&writer->load, writer->db, n, &err)) {
-            die(EXIT_MAINTAIN, "deleting", &err);
-        }
+        delete_after(writer, n);
         if (!is_early) {
             ack(writer, n);
         }
@@ -197,7 +207,8 @@ static void committed(void *ctx, const struct tsdb_commit_result *result) {
     struct in_flight *in_flight = ctx;
     struct writer *writer = in_flight->writer;
     struct err err = result->err;
-    if (!result->is_durable || !load_verdicts(&writer->load, in_flight->n, result, &err)) {
+    if (!result->is_durable ||
+        !load_verdicts(&writer->load, in_flight->n, in_flight->may_be_deferred, result, &err)) {
         die(EXIT_COMMIT, "committing", &err);
     }
     ack(writer, in_flight->n);
@@ -212,10 +223,7 @@ static void committed(void *ctx, const struct tsdb_commit_result *result) {
 /* Delete after the batches behind `*from` that were acknowledged. */
 static void delete_acked(struct writer *writer, uint64_t *from) {
     for (; *from <= writer->acked; (*from)++) {
-        struct err err = ERR_INIT;
-        if (!load_delete(&writer->load, writer->db, *from, &err)) {
-            die(EXIT_MAINTAIN, "deleting", &err);
-        }
+        delete_after(writer, *from);
     }
 }
 
@@ -284,7 +292,12 @@ static void run_threads(struct writer *writer) {
     for (uint64_t n = writer->from; n < writer->from + writer->count; n++) {
         struct err err = ERR_INIT;
         struct in_flight *in_flight = malloc(sizeof(*in_flight));
-        *in_flight = (struct in_flight){ .writer = writer, .n = n };
+        struct tsdb_replay ignored;
+        *in_flight = (struct in_flight){
+            .writer = writer,
+            .n = n,
+            .may_be_deferred = tsdb_is_replaying(writer->db, &ignored),
+        };
         take_slot(writer, LOAD_IN_FLIGHT_MAX);
         set_clock(writer, n);
         if (!load_commit(&writer->load, writer->db, n, committed, in_flight, &err)) {

@@ -11,6 +11,7 @@
  *
  * bench_tsdb crash SERIES ROUNDS DIRECTORY   the same up to the appending, then ends as by kill -9
  * bench_tsdb reopen DIRECTORY                opens what it left: first ack, first query, memory
+ * bench_tsdb restart [SERIES [ROUNDS]]       both, with an eighth, a quarter, a half and all series
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -291,26 +292,34 @@ static void seal(struct bench *bench) {
     printf("seal+index     %.2f s\n", wall_s() - wall);
 }
 
-/* A write to a series of the crashed process, then a query of what the journal holds. */
-static void reopen(struct bench *bench) {
+/* A sample each of the first thousand series that the crashed process had. */
+static void write_first(struct bench *bench, struct arena *arena) {
     struct err err = ERR_INIT;
-    struct arena arena;
     struct tsdb_batch *batch = NULL;
-    series_ref_t ref;
+    if (!tsdb_batch_begin(bench->db, TSDB_INGEST, &batch, &err)) {
+        die("write", &err);
+    }
+    for (size_t i = 0; i < 1000; i++) {
+        series_ref_t ref;
+        if (!tsdb_series(bench->db, labels_of(i, arena), &ref, &err)) {
+            die("series", &err);
+        }
+        tsdb_batch_append(batch, ref, bench->start_ms + 24 * 3600 * 1000, 1);
+    }
+    if (!tsdb_commit_blocking(batch, NULL, &err)) {
+        die("commit", &err);
+    }
+}
+
+static void reopen(struct bench *bench) {
+    struct arena arena;
     arena_init(&arena, SIZE_MAX);
     double wall = wall_s();
     open_db(bench);
     printf("open           %.3f s\n", wall_s() - wall);
     struct tsdb_stats stats;
     tsdb_stats(bench->db, &stats);
-    if (!tsdb_series(bench->db, labels_of(0, &arena), &ref, &err) ||
-        !tsdb_batch_begin(bench->db, TSDB_INGEST, &batch, &err)) {
-        die("write", &err);
-    }
-    tsdb_batch_append(batch, ref, bench->start_ms + 24 * 3600 * 1000, 1);
-    if (!tsdb_commit_blocking(batch, NULL, &err)) {
-        die("commit", &err);
-    }
+    write_first(bench, &arena);
     printf("first ack      %.3f s\n", wall_s() - wall);
     read_back(bench, "tail");
     printf("first query    %.3f s\n", wall_s() - wall);
@@ -322,6 +331,48 @@ static void reopen(struct bench *bench) {
            rss_anon_bytes() / 1e6, (double)usage.ru_maxrss * 1024 / 1e6, cpu_s());
     tsdb_close(bench->db);
     arena_finish(&arena);
+}
+
+/* ---- restarts ---- */
+
+static void crash(struct bench *bench) {
+    open_db(bench);
+    create_series(bench);
+    append_all(bench);
+}
+
+/* In a process of its own that ends without closing. */
+static bool run_apart(struct bench *bench, void (*run)(struct bench *bench)) {
+    fflush(stdout);
+    pid_t pid = fork();
+    if (pid == 0) {
+        bench->refs = mem_calloc(bench->series_count, sizeof(bench->refs[0]));
+        bench->values = mem_calloc(bench->series_count, sizeof(bench->values[0]));
+        fake_clock_init(&bench->clock, bench->start_ms);
+        bench->options.clock = &bench->clock.clock;
+        run(bench);
+        fflush(stdout);
+        _exit(0);
+    }
+    int status = 0;
+    return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
+}
+
+static int restart_curve(size_t series, int rounds) {
+    for (size_t part = 8; part > 0; part /= 2) {
+        char dir[] = "/tmp/bench-tsdb-XXXXXX";
+        struct bench bench = {
+            .series_count = series / part,
+            .rounds = rounds,
+            .start_ms = INT64_C(1700000000000) / 7200000 * 7200000,
+            .state = 1,
+        };
+        bench.options.path = mkdtemp(dir);
+        if (!run_apart(&bench, crash) || !run_apart(&bench, reopen)) {
+            return 1;
+        }
+    }
+    return 0;
 }
 
 /* ---- memory ---- */
@@ -402,21 +453,23 @@ static int memory_curve(size_t series, int rounds) {
     return 0;
 }
 
-static int run_memory_mode(int argc, char **argv) {
+/* "memory" and "restart": their sizes. */
+static int run_curve(int argc, char **argv) {
+    bool is_memory = strcmp(argv[1], "memory") == 0;
     uint64_t series = 1000000;
-    uint64_t rounds = 480;
+    uint64_t rounds = is_memory ? 480 : 10;
     if ((argc > 2 && !str_parse_u64(str_from(argv[2]), &series)) ||
         (argc > 3 && !str_parse_u64(str_from(argv[3]), &rounds))) {
-        fprintf(stderr, "usage: bench_tsdb memory [SERIES [ROUNDS]]\n");
+        fprintf(stderr, "usage: bench_tsdb memory|restart [SERIES [ROUNDS]]\n");
         return 2;
     }
-    return memory_curve(series, (int)rounds);
+    return is_memory ? memory_curve(series, (int)rounds) : restart_curve(series, (int)rounds);
 }
 
 int main(int argc, char **argv) {
     mem_configure();
-    if (argc > 1 && strcmp(argv[1], "memory") == 0) {
-        return run_memory_mode(argc, argv);
+    if (argc > 1 && (strcmp(argv[1], "memory") == 0 || strcmp(argv[1], "restart") == 0)) {
+        return run_curve(argc, argv);
     }
     bool is_crash = argc == 5 && strcmp(argv[1], "crash") == 0;
     bool is_reopen = argc == 3 && strcmp(argv[1], "reopen") == 0;

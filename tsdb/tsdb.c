@@ -271,6 +271,8 @@ bool tsdb_open(const struct tsdb_options *options, struct tsdb **ret, struct err
     db->damage.ctx = options->on_damage_ctx;
     db->on_conflict = options->on_conflict;
     db->on_conflict_ctx = options->on_conflict_ctx;
+    db->ready.on_replay = options->on_replay;
+    db->ready.on_replay_ctx = options->on_replay_ctx;
     if (!open_files(db, options, err) ||
         (!db->is_read_only && (!ship_start(db, options->ship_dir, err) ||
                                !committer_start(db, err) || !store_thread_start(db, err)))) {

@@ -96,8 +96,9 @@ static void make_plan(const struct loop *loop, uint64_t seed, uint64_t cycle, st
         plan->count = 2000; /* more than it gets to */
     }
     snprintf(plan->action, sizeof(plan->action), "signal=KILL:when=%u", plan->when);
-    snprintf(plan->mode, sizeof(plan->mode), "%s%s%s", has_threads ? "t" : "s",
-             (bits >> 60) % 2 == 0 ? "c" : "", loop->is_mutant ? "x" : "");
+    snprintf(plan->mode, sizeof(plan->mode), "%s%s%s%s", has_threads ? "t" : "s",
+             (bits >> 60) % 2 == 0 ? "c" : "", (bits >> 61) % 2 == 0 ? "d" : "",
+             loop->is_mutant ? "x" : "");
     plan->check = (struct rig_check){
         .more = (unsigned)((bits >> 52) % 6),
         .has_maintenance = (bits >> 56) % 2 == 0,

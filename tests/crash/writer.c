@@ -6,11 +6,11 @@
  *
  * MODE: letters; "s" one batch after the other, deletions (before the acknowledgement) and
  * maintenance between them: every system call at the same place in every run; "t" batches in flight
- * while other threads maintain, delete and read; "c" closes
- * at the end, otherwise it just exits; "x" acknowledges before it commits, which the checks must
- * find; "e" meets a broken disk: from the first error on nothing may be acknowledged, and reading
- * goes on; "f" meets a full disk: refused until there is room again. Exit code 100: met it, and all
- * was as it should be.
+ * while other threads maintain, delete and read; "c" closes at the end, otherwise it just exits;
+ * "d" holds the replay of the journal until some batches are acknowledged; "x" acknowledges before
+ * it commits, which the checks must find; "e" meets a broken disk: from the first error on nothing
+ * may be acknowledged, and reading goes on; "f" meets a full disk: refused until there is room
+ * again. Exit code 100: met it, and all was as it should be.
  */
 #include <fcntl.h>
 #include <inttypes.h>
@@ -44,6 +44,7 @@ struct writer {
     pthread_mutex_t lock;
     pthread_cond_t cond;
     unsigned in_flight; /* guarded by lock */
+    uint64_t held;      /* guarded by lock: acknowledgements until the replay goes on */
     bool has_met;       /* the fault */
     _Atomic bool is_done;
     _Atomic uint64_t acked; /* with threads: the newest */
@@ -66,6 +67,28 @@ static void ack(struct writer *writer, uint64_t n) {
     if (write(writer->ack_fd, line, (size_t)len) != len) {
         _exit(EXIT_USAGE);
     }
+    pthread_mutex_lock(&writer->lock);
+    writer->held -= writer->held > 0;
+    pthread_cond_broadcast(&writer->cond);
+    pthread_mutex_unlock(&writer->lock);
+}
+
+/* ---- holding the replay ---- */
+
+static void hold_replay(void *ctx, uint64_t lsn) {
+    struct writer *writer = ctx;
+    pthread_mutex_lock(&writer->lock);
+    while (writer->held > 0) {
+        pthread_cond_wait(&writer->cond, &writer->lock);
+    }
+    pthread_mutex_unlock(&writer->lock);
+}
+
+static void let_replay_go(struct writer *writer) {
+    pthread_mutex_lock(&writer->lock);
+    writer->held = 0;
+    pthread_cond_broadcast(&writer->cond);
+    pthread_mutex_unlock(&writer->lock);
 }
 
 static void set_clock(struct writer *writer, uint64_t n) {
@@ -82,6 +105,10 @@ static bool has_mode(const struct writer *writer, char letter) {
 /* Waits for the replay. Beside other threads it may be refused for now. */
 static void delete_after(struct writer *writer, uint64_t n) {
     struct err err = ERR_INIT;
+    struct load_deletion ignored;
+    if (load_deletes(&writer->load, n, &ignored)) {
+        let_replay_go(writer);
+    }
     while (!load_delete(&writer->load, writer->db, n, &err)) {
         if (!has_mode(writer, 't') || err.code != ERR_UNAVAILABLE) {
             die(EXIT_MAINTAIN, "deleting", &err);
@@ -107,9 +134,11 @@ static void run_sequence(struct writer *writer) {
         if (!is_early) {
             ack(writer, n);
         }
-        if (load_random(writer->load.seed, n, 99) % 7 == 0 &&
-            !tsdb_maintain_blocking(writer->db, &err)) {
-            die(EXIT_MAINTAIN, "maintaining", &err);
+        if (load_random(writer->load.seed, n, 99) % 7 == 0) {
+            let_replay_go(writer);
+            if (!tsdb_maintain_blocking(writer->db, &err)) {
+                die(EXIT_MAINTAIN, "maintaining", &err);
+            }
         }
     }
 }
@@ -216,7 +245,7 @@ static void committed(void *ctx, const struct tsdb_commit_result *result) {
     free(in_flight);
     pthread_mutex_lock(&writer->lock);
     writer->in_flight--;
-    pthread_cond_signal(&writer->cond);
+    pthread_cond_broadcast(&writer->cond);
     pthread_mutex_unlock(&writer->lock);
 }
 
@@ -305,6 +334,7 @@ static void run_threads(struct writer *writer) {
         }
     }
     take_slot(writer, 1); /* all came back */
+    let_replay_go(writer);
     writer->is_done = true;
     pthread_join(maintainer, NULL);
     pthread_join(reader, NULL);
@@ -317,6 +347,11 @@ static void open_store(struct writer *writer, const char *dir) {
     struct tsdb_options options;
     fake_clock_init(&writer->clock, load_now_ms(writer->from));
     load_options(dir, &writer->clock.clock, &options);
+    if (has_mode(writer, 'd')) {
+        writer->held = 1 + load_random(writer->load.seed, writer->from, 98) % 8;
+        options.on_replay = hold_replay;
+        options.on_replay_ctx = writer;
+    }
     if (!tsdb_open(&options, &writer->db, &err)) {
         bool is_expected = (has_mode(writer, 'e') && err.code == ERR_IO) ||
                            (has_mode(writer, 'f') && err.code == ERR_NO_SPACE);
@@ -353,6 +388,7 @@ int main(int argc, char **argv) {
     } else {
         run_sequence(&writer);
     }
+    let_replay_go(&writer);
     if (has_mode(&writer, 'c')) {
         tsdb_close(writer.db);
     }

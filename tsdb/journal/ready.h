@@ -24,8 +24,10 @@ struct ready {
     uint64_t lsn_start;        /* up to here nothing is to be replayed */
     uint64_t lsn_end;          /* newest record on disk at the opening */
     _Atomic uint64_t lsn_now;  /* how far it is */
+    void (*on_replay)(void *ctx, uint64_t lsn); /* may be NULL */
+    void *on_replay_ctx;
     _Atomic bool is_failed;
-    struct err err;            /* guarded by lock: why */
+    struct err err; /* guarded by lock: why */
     bool has_thread;
     pthread_t thread;
 };

@@ -264,6 +264,9 @@ static bool replay_record(void *ctx,
                           struct err *err) {
     struct recovery *recovery = ctx;
     struct ready *ready = &recovery->db->ready;
+    if (ready->on_replay != NULL) {
+        ready->on_replay(ready->on_replay_ctx, lsn);
+    }
     recovery->lsn = lsn;
     recovery->is_deferred = facts->is_deferred;
     replay_set_deferred(recovery->replay, facts->is_deferred);
@@ -417,16 +420,30 @@ static bool walk_on(struct recovery *recovery, MDB_txn *journal_txn, struct err 
     return true;
 }
 
-/* The same of what was committed since; *ret_count: that many records. */
-static bool walk_newer(struct recovery *recovery, uint64_t *ret_count, struct err *err) {
+/* Snapshots are held for `walk` only: the committer, which holds `apply`, may wait for readers. */
+static bool with_snapshots(struct recovery *recovery,
+                           bool (*walk)(struct recovery *, MDB_txn *journal_txn, struct err *),
+                           struct err *err) {
     struct tsdb *db = recovery->db;
-    uint64_t before = recovery->lsn_done;
     MDB_txn *journal_txn;
     if (!env_read_begin(&db->journal, &journal_txn, err)) {
         return false;
     }
-    bool ok = walk_on(recovery, journal_txn, err);
+    bool ok = env_read_begin(&db->store.env, &recovery->store_txn, err);
+    if (ok) {
+        catalog_reader_init(&recovery->catalog, &db->store, recovery->store_txn);
+        ok = walk(recovery, journal_txn, err);
+        catalog_reader_finish(&recovery->catalog);
+        env_read_end(&db->store.env, recovery->store_txn);
+    }
     env_read_end(&db->journal, journal_txn);
+    return ok;
+}
+
+/* What was committed since; *ret_count: that many records. */
+static bool walk_newer(struct recovery *recovery, uint64_t *ret_count, struct err *err) {
+    uint64_t before = recovery->lsn_done;
+    bool ok = with_snapshots(recovery, walk_on, err);
     *ret_count = recovery->lsn_done - before;
     return ok;
 }
@@ -559,27 +576,6 @@ static bool run(struct recovery *recovery, MDB_txn *journal_txn, struct err *err
     return true;
 }
 
-static bool recover_with(struct recovery *recovery, struct err *err) {
-    struct tsdb *db = recovery->db;
-    MDB_txn *journal_txn;
-    if (!env_read_begin(&db->journal, &journal_txn, err)) {
-        return false;
-    }
-    bool is_open = env_read_begin(&db->store.env, &recovery->store_txn, err);
-    if (is_open) {
-        catalog_reader_init(&recovery->catalog, &db->store, recovery->store_txn);
-    }
-    bool ok = is_open && run(recovery, journal_txn, err);
-    /* The committer, which holds `apply`, may wait for the journal's readers. */
-    env_read_end(&db->journal, journal_txn);
-    ok = ok && catch_up(recovery, err);
-    if (is_open) {
-        catalog_reader_finish(&recovery->catalog);
-        env_read_end(&db->store.env, recovery->store_txn);
-    }
-    return ok;
-}
-
 bool recover(struct tsdb *db, struct err *err) {
     struct recovery recovery = {
         .db = db,
@@ -593,7 +589,7 @@ bool recover(struct tsdb *db, struct err *err) {
         return false;
     }
     arena_init(&recovery.arena, SIZE_MAX);
-    bool ok = recover_with(&recovery, err);
+    bool ok = with_snapshots(&recovery, run, err) && catch_up(&recovery, err);
     replay_end(recovery.replay);
     u64map_finish(&recovery.refs);
     store_row_finish(&recovery.row);

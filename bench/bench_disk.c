@@ -183,7 +183,8 @@ static void read_panel(struct bench *bench, const char *when) {
 static void read_cold(struct bench *bench) {
     struct err err = ERR_INIT;
     tsdb_close(bench->store.db);
-    if (!tsdb_open(&bench->store.options, &bench->store.db, &err)) {
+    if (!tsdb_open(&bench->store.options, &bench->store.db, &err) ||
+        !tsdb_wait_ready(bench->store.db, &err)) {
         disk_die("open", &err);
     }
     forget_pages(bench); /* opening looks through the file */
@@ -205,6 +206,7 @@ static void run_mixed(size_t series, enum corpus_jitter jitter, const char *dire
         write_hour(&bench, hour);
     }
     disk_report(&bench.store, "24 h");
+    read_cold(&bench);
     disk_settle(&bench.store);
     double samples = disk_report(&bench.store, "settled");
     read_cold(&bench);

@@ -134,6 +134,12 @@ static bool tolerate(const struct posting_walk *walk, const struct err *what, st
     return true;
 }
 
+static void near(const struct posting_walk *walk, MDB_val row) {
+    if (walk->querier != NULL) {
+        querier_near(walk->querier, row.mv_data);
+    }
+}
+
 /* Calls visit for every row whose key starts with `prefix` until it returns false. */
 static bool walk_rows(const struct posting_walk *walk,
                       struct str prefix,
@@ -153,6 +159,7 @@ static bool walk_rows(const struct posting_walk *walk,
     while (ok && rc == 0 && str_starts_with(str_n(key.mv_data, key.mv_size), prefix)) {
         struct posting_row row;
         struct err what = ERR_INIT;
+        near(walk, value);
         ok = (posting_check(key, value, &row, &what) && visit(ctx, &row, &what)) ||
              tolerate(walk, &what, err);
         if (ok) {
@@ -211,6 +218,7 @@ bool posting_collect(const struct posting_walk *walk,
             return env_fail(&walk->store->env, err, rc, "reading table postings");
         }
         struct posting_row row;
+        near(walk, mdb_row);
         if (!posting_check(mdb_key, mdb_row, &row, err) || !collect_row(&collect, &row, err)) {
             return false;
         }

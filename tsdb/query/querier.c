@@ -2,9 +2,12 @@
 #include "tsdb/query/querier.h"
 
 #include <assert.h>
+#include <sys/mman.h>
 
 #include "base/mem.h"
 #include "tsdb/rollup/rollup.h"
+
+#define NEAR_SHIFT 18 /* 256 KiB */
 
 /* ---- the open queriers ---- */
 
@@ -49,6 +52,7 @@ bool tsdb_querier_open(struct tsdb *db,
     querier->overlay.batch = overlay;
     u64map_init(&querier->overlay.last);
     run_cache_init(&querier->cache);
+    u64map_init(&querier->near);
     querier->parts_txn_id = UINT64_MAX;
     querier->rolled_txn_id = UINT64_MAX;
     *ret = querier;
@@ -63,6 +67,7 @@ void tsdb_querier_close(struct tsdb_querier *querier) {
     u64map_finish(&querier->overlay.last);
     mem_free(querier->overlay.previous);
     run_cache_finish(&querier->cache);
+    u64map_finish(&querier->near);
     tsdb_column_finish(&querier->scratch);
     mem_free(querier->parts);
     mem_free(querier->rolled);
@@ -71,6 +76,16 @@ void tsdb_querier_close(struct tsdb_querier *querier) {
         mem_free(querier->warnings[i]);
     }
     mem_free(querier);
+}
+
+void querier_near(struct tsdb_querier *querier, const void *bytes) {
+    uintptr_t number = (uintptr_t)bytes >> NEAR_SHIFT;
+    uint64_t ignored;
+    if (!u64map_get(&querier->near, number, &ignored)) {
+        u64map_put(&querier->near, number, 1);
+        /* A hint: whether it was taken does not matter. */
+        (void)madvise((void *)(number << NEAR_SHIFT), (size_t)1 << NEAR_SHIFT, MADV_WILLNEED);
+    }
 }
 
 uint64_t querier_add_stored(struct tsdb_querier *querier, uint64_t id) {

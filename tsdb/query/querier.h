@@ -36,6 +36,7 @@ struct tsdb_querier {
     size_t entry_cap;
     struct tsdb_column scratch;
     struct run_cache cache;
+    struct u64map near; /* stretches of the store's file that were asked for, see querier_near() */
     struct part *parts; /* of the store in range, as of parts_txn_id */
     size_t part_count;
     uint64_t parts_txn_id;
@@ -53,6 +54,12 @@ void querier_note_damage(struct tsdb_querier *querier,
                          enum damage_kind kind,
                          const struct err *what);
 
+/*
+ * The index row at `bytes` was read: its neighbours will be, too. They were written together, the
+ * system reads nothing ahead of faults, and a fault costs as much as a quarter of a mebibyte at
+ * once; so that much around the row is asked for, once.
+ */
+void querier_near(struct tsdb_querier *querier, const void *bytes);
 /* After reading: false when the querier was ended, so that what was read may be of another
  * snapshot. */
 WARN_UNUSED bool querier_holds(const struct tsdb_querier *querier, struct err *err);

@@ -12,9 +12,10 @@
 #define LATE_GROUP      7   /* batches whose late samples come in reverse … */
 #define LATE_GROUP_LONG 48  /* … in other series: into windows that are sealed */
 
-#define DELETE_ONE_IN 12
-#define DELETE_FROM   40 /* batches before */
-#define DELETE_UNTIL  12 /* more than may be in flight */
+#define QUERIER_MS_MAX INT64_C(1000000000) /* virtual time runs fast */
+#define DELETE_ONE_IN  12
+#define DELETE_FROM    40 /* batches before */
+#define DELETE_UNTIL   12 /* more than may be in flight */
 
 enum {
     TAG_PRESENT = 1,
@@ -188,6 +189,7 @@ void load_options(const char *path, const struct clock *clock, struct tsdb_optio
         .block_ms = LOAD_BLOCK_MS,
         .retention_ms = LOAD_RETENTION_MS,
         .space_reserve_bytes = 1,
+        .querier_ms_max = QUERIER_MS_MAX,
     };
 }
 

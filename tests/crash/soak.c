@@ -1,8 +1,8 @@
 /*
  * Goal: everything at once, for as long as asked, is right at every moment. Method: writers (in
  * order, out of order, churning, of the state tables), readers (short and long ranges, snapshots
- * held over whole maintenances), the maintainer (sealing, merging, indexing, retention, eviction),
- * and from time to time a backup by another process, all on one store in virtual time. What a
+ * held over whole maintenances), the maintainer (sealing, merging, indexing, retention, eviction,
+ * scrubbing), somebody who deletes, and from time to time a backup by another process, all on one store in virtual time. What a
  * writer writes is a function of its number and a counter, so a reader knows what must be there
  * from how far the writer had come before and after it looked. At the end the directory is opened
  * again and all of it compared. Meant for builds with sanitizers.
@@ -56,6 +56,7 @@ struct soak {
     _Atomic uint64_t samples;
     _Atomic uint64_t maintenances;
     _Atomic uint64_t backups;
+    _Atomic uint64_t deletions;
     _Atomic uint64_t rows; /* of the state, acknowledged */
     pthread_mutex_t pace_lock;
     pthread_cond_t pace;
@@ -364,7 +365,9 @@ static void *maintain_main(void *arg) {
         if (!tsdb_maintain_blocking(soak->db, &err)) {
             fail(soak, "maintaining: %s", err.msg);
         }
-        soak->maintenances++;
+        if (soak->maintenances++ % 16 == 0) {
+            tsdb_scrub_blocking(soak->db); /* finds nothing */
+        }
         sched_yield();
     }
     return NULL;
@@ -399,6 +402,106 @@ static void *state_main(void *arg) {
         }
     }
     buf_finish(&value);
+    return NULL;
+}
+
+/* ---- deleting ---- */
+
+#define GONE_SAMPLES 20 /* of a series; the middle half is deleted first, then all */
+
+/* A series of its own per round, so that nobody else's expectations change. */
+static bool write_gone(struct soak *soak, struct str round, int64_t t_ms, struct err *err) {
+    struct tsdb_batch *batch;
+    series_ref_t ref;
+    struct label items[] = { { METRIC_NAME, STR("gone") }, { STR("round"), round } };
+    struct labels labels = { .items = items, .count = ARRAY_LEN(items) };
+    if (!tsdb_batch_begin(soak->db, TSDB_INGEST, &batch, err)) {
+        return false;
+    }
+    if (!tsdb_series(soak->db, labels, &ref, err)) {
+        tsdb_batch_abandon(batch);
+        return false;
+    }
+    for (int i = 0; i < GONE_SAMPLES; i++) {
+        tsdb_batch_append(batch, ref, t_ms + i, i);
+    }
+    return tsdb_commit_blocking(batch, NULL, err);
+}
+
+/* None of the deleted samples is seen; others may be gone by retention. */
+static bool check_gone(struct soak *soak,
+                       const struct matcher *matcher,
+                       int64_t t_ms,
+                       int first,
+                       int last,
+                       struct err *err) {
+    struct tsdb_querier *querier;
+    struct tsdb_series_view *views;
+    struct tsdb_column column = { 0 };
+    struct arena arena;
+    size_t count = 0;
+    if (!tsdb_querier_open(soak->db, INT64_MIN, INT64_MAX, NULL, &querier, err)) {
+        return false;
+    }
+    arena_init(&arena, SIZE_MAX);
+    bool ok = tsdb_select(querier, matcher, 1, &arena, &views, &count, err);
+    for (size_t i = 0; ok && i < count; i++) {
+        ok = tsdb_read(querier, views[i].id, INT64_MIN, INT64_MAX, &column, err);
+        for (size_t s = 0; ok && s < column.count; s++) {
+            int64_t number = column.t_ms[s] - t_ms;
+            if (number < 0 || number >= GONE_SAMPLES || (number >= first && number <= last) ||
+                column.values[s] != (double)number) {
+                ok =
+                    err_set(err, ERR_INTERNAL, "sample %lld of a series of which %d to %d are gone",
+                            (long long)number, first, last);
+            }
+        }
+    }
+    tsdb_column_finish(&column);
+    arena_finish(&arena);
+    tsdb_querier_close(querier);
+    return ok;
+}
+
+static bool delete_gone(struct soak *soak,
+                        const struct matcher *matcher,
+                        int64_t t_ms,
+                        int first,
+                        int last,
+                        struct err *err) {
+    struct tsdb_deleted ignored;
+    while (!tsdb_delete_blocking(soak->db, matcher, 1, t_ms + first, t_ms + last, &ignored, err)) {
+        if (err->code != ERR_UNAVAILABLE) {
+            return false;
+        }
+        *err = (struct err)ERR_INIT;
+        if (soak->is_over) {
+            return true; /* refused for now, and there is no later */
+        }
+    }
+    return check_gone(soak, matcher, t_ms, first, last, err);
+}
+
+static void *delete_main(void *arg) {
+    struct soak *soak = arg;
+    for (uint64_t n = 0; !soak->is_over; n++) {
+        struct err err = ERR_INIT;
+        struct matcher matcher;
+        char round[24];
+        int64_t t_ms = clock_wall_ms(&soak->clock.clock) - GONE_SAMPLES;
+        snprintf(round, sizeof(round), "%" PRIu64, n);
+        if (!matcher_init(&matcher, MATCH_EQ, STR("round"), str_from(round), &err)) {
+            fail(soak, "deleting: %s", err.msg);
+            break;
+        }
+        if (!write_gone(soak, str_from(round), t_ms, &err) ||
+            !delete_gone(soak, &matcher, t_ms, GONE_SAMPLES / 4, GONE_SAMPLES / 4 * 3, &err) ||
+            !delete_gone(soak, &matcher, t_ms, 0, GONE_SAMPLES - 1, &err)) {
+            fail(soak, "deleting: %s", err.msg);
+        }
+        matcher_finish(&matcher);
+        soak->deletions++;
+    }
     return NULL;
 }
 
@@ -449,7 +552,7 @@ static bool open_store(struct soak *soak) {
 }
 
 static void run_threads(struct soak *soak, uint64_t seconds) {
-    pthread_t threads[WRITERS + READERS + 3];
+    pthread_t threads[WRITERS + READERS + 4];
     struct reader readers[READERS];
     size_t count = 0;
     for (size_t i = 0; i < WRITERS; i++) {
@@ -461,6 +564,7 @@ static void run_threads(struct soak *soak, uint64_t seconds) {
     }
     pthread_create(&threads[count++], NULL, maintain_main, soak);
     pthread_create(&threads[count++], NULL, state_main, soak);
+    pthread_create(&threads[count++], NULL, delete_main, soak);
     if (soak->tocsin != NULL) {
         pthread_create(&threads[count++], NULL, backup_main, soak);
     }
@@ -543,9 +647,9 @@ int main(int argc, char **argv) {
     }
     printf("# seed %" PRIu64 ", %" PRIu64 " s: %" PRIu64 " rounds, %" PRIu64
            " state commits, %" PRIu64 " reads of %" PRIu64 " samples, %" PRIu64
-           " maintenances, %" PRIu64 " backups\n",
+           " maintenances, %" PRIu64 " deletions, %" PRIu64 " backups\n",
            soak.seed, seconds, slowest(&soak), soak.rows, soak.reads, soak.samples,
-           soak.maintenances, soak.backups);
+           soak.maintenances, soak.deletions, soak.backups);
     printf("%s 1 - everything at once is right\n", soak.failures == 0 ? "ok" : "not ok");
     if (soak.failures == 0) {
         rig_remove_tree(soak.work);

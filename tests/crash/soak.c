@@ -2,10 +2,10 @@
  * Goal: everything at once, for as long as asked, is right at every moment. Method: writers (in
  * order, out of order, churning, of the state tables), readers (short and long ranges, snapshots
  * held over whole maintenances), the maintainer (sealing, merging, indexing, retention, eviction,
- * scrubbing), somebody who deletes, and from time to time a backup by another process, all on one store in virtual time. What a
- * writer writes is a function of its number and a counter, so a reader knows what must be there
- * from how far the writer had come before and after it looked. At the end the directory is opened
- * again and all of it compared. Meant for builds with sanitizers.
+ * scrubbing), somebody who deletes, and from time to time a backup by another process, all on one
+ * store in virtual time. What a writer writes is a function of its number and a counter, so a
+ * reader knows what must be there from how far the writer had come before and after it looked. At
+ * the end the directory is opened again and all of it compared. Meant for builds with sanitizers.
  *
  *   soak [--seconds N] [--seed S] [--tocsin PATH]
  */

@@ -1,5 +1,4 @@
-/* A replay that is held for as long as a test likes: at a damaged record of the journal, which
- * makes it call on_damage. */
+/* A replay that is held for as long as a test likes, at the first record of the journal. */
 #pragma once
 
 #include <semaphore.h>
@@ -9,12 +8,12 @@
 
 struct gate {
     struct fixture f;
-    atomic_bool holds_next; /* the next damaged record holds the replay */
+    atomic_bool holds_next; /* the next record holds the replay */
     sem_t reached;
     sem_t passed;
 };
 
-/* Init the fixture and write the journal: a 1:1, a record to be damaged, a 2:2. Nothing is open. */
+/* Init the fixture and write the journal: a 1:1, then in another epoch a 2:2. Nothing is open. */
 void gate_init(struct gate *gate);
 void gate_finish(struct gate *gate);
 
@@ -22,7 +21,7 @@ void gate_finish(struct gate *gate);
  * closed afterwards. */
 void gate_damage(struct gate *gate);
 
-/* Open, and the replay is held at its damaged record, until … */
+/* Open, and the replay is held, until … */
 void gate_open_held(struct gate *gate);
 /* … this, which waits for its end. */
 void gate_pass(struct gate *gate);

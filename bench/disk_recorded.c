@@ -105,7 +105,9 @@ void disk_recorded(const struct recorded *recorded, size_t rounds, bool with_tab
     for (size_t i = 0; i < recorded->count; i++) {
         played[i] = (struct played){ .series = &recorded->series[i] };
         played[i].scale = scale_of(played[i].series);
-        if (!tsdb_series(store.db, played[i].series->labels, &played[i].ref, &err)) {
+        struct labels labels = played[i].series->labels;
+        if (!labels_normalize(&labels, &err) ||
+            !tsdb_series(store.db, labels, &played[i].ref, &err)) {
             disk_die("series", &err);
         }
     }

@@ -28,7 +28,7 @@ void disk_open(struct disk_store *store, const char *directory, int64_t now_ms) 
     fake_clock_init(&store->clock, now_ms);
     store->options.path = store->path;
     store->options.clock = &store->clock.clock;
-    if (!tsdb_open(&store->options, &store->db, &err)) {
+    if (!tsdb_open(&store->options, &store->db, &err) || !tsdb_wait_ready(store->db, &err)) {
         disk_die("open", &err);
     }
 }

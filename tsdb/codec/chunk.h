@@ -23,7 +23,7 @@ enum chunk_codec {
 };
 
 #define CHUNK_SAMPLES_MAX        120   /* of one under construction */
-#define CHUNK_MERGED_SAMPLES_MAX 960   /* of one that merging writes */
+#define CHUNK_MERGED_SAMPLES_MAX 1920  /* of one that merging writes */
 #define CHUNK_SEALED_SAMPLES_MAX 65535 /* of any stored one */
 
 /* A chunk as stored, and what its header says about it. */

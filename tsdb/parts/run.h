@@ -12,7 +12,7 @@
 #include "tsdb/parts/store.h"
 #include "tsdb/tsdb.h"
 
-#define RUN_CHUNK_SAMPLES_AIM 480
+#define RUN_CHUNK_SAMPLES_AIM 960
 #define RUN_CHUNK_SAMPLES_MAX CHUNK_MERGED_SAMPLES_MAX
 
 /* ---- reading ---- */

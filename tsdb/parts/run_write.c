@@ -12,7 +12,7 @@
 #include "tsdb/parts/run_format.h"
 
 #define COLUMNS_KNOWN_MAX ((size_t)1 << 18) /* then all are forgotten: some are written again */
-#define CUT_SAMPLES_MIN   360               /* fewer in a window: a chunk takes several windows */
+#define CUT_SAMPLES_MIN   720               /* fewer in a window: a chunk takes several windows */
 #define CUT_WINDOWS_MAX   1024
 
 struct run_column {

@@ -463,12 +463,59 @@ static void gaps(void **state) {
     journal_record_finish(&record);
 }
 
+static uint64_t read_id_next(struct world *w, bool *ret_is_sure) {
+    struct err err = ERR_INIT;
+    MDB_txn *txn;
+    uint64_t id_next = 0;
+    assert_true(env_read_begin(&w->env, &txn, &err));
+    assert_true(journal_id_next(&w->env, txn, w->log, &id_next, ret_is_sure, &err));
+    env_read_end(&w->env, txn);
+    return id_next;
+}
+
+/* The newest record says which ids are free; one that cannot be read makes it unsure. */
+static void id_bounds(void **state) {
+    struct world *w = *state;
+    struct journal_record record;
+    bool is_sure;
+    journal_record_init(&record);
+    assert_int_equal(read_id_next(w, &is_sure), 0);
+    assert_true(is_sure);
+    for (uint64_t lsn = 1; lsn <= 3; lsn++) {
+        struct journal_facts facts = { .id_next = 100 * lsn };
+        journal_record_reset(&record);
+        for (uint64_t i = 0; i < lsn * 10000; i++) { /* several parts */
+            journal_add_late(&record, 1, (struct sample){ .t_ms = (int64_t)i, .value = 0.1 });
+        }
+        put_record(w, lsn, journal_seal_record(&record, &facts));
+        assert_int_equal(read_id_next(w, &is_sure), 100 * lsn);
+        assert_true(is_sure);
+    }
+    struct err err = ERR_INIT;
+    MDB_txn *txn;
+    uint8_t key[12] = { [7] = 3 };
+    MDB_val mdb_key = { .mv_size = sizeof(key), .mv_data = key };
+    MDB_val value = { .mv_size = 20, .mv_data = (char[20]){ 0 } };
+    assert_true(env_write_begin(&w->env, &txn, &err));
+    assert_int_equal(mdb_put(txn, w->log, &mdb_key, &value, 0), 0);
+    assert_int_equal(mdb_txn_commit(txn), 0);
+    assert_int_equal(read_id_next(w, &is_sure), 200);
+    assert_false(is_sure);
+    assert_true(env_write_begin(&w->env, &txn, &err));
+    assert_int_equal(mdb_del(txn, w->log, &mdb_key, NULL), 0); /* its other parts stay */
+    assert_int_equal(mdb_txn_commit(txn), 0);
+    assert_int_equal(read_id_next(w, &is_sure), 200);
+    assert_false(is_sure);
+    journal_record_finish(&record);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(version_1),
         cmocka_unit_test(gaps),
         cmocka_unit_test_setup_teardown(round_trip, setup, teardown),
         cmocka_unit_test_setup_teardown(trimming, setup, teardown),
+        cmocka_unit_test_setup_teardown(id_bounds, setup, teardown),
         cmocka_unit_test_setup_teardown(damaged_parts, setup, teardown),
         cmocka_unit_test(hostile_bodies),
         cmocka_unit_test(late_samples),

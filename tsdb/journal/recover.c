@@ -23,6 +23,7 @@
 #include "base/mem.h"
 #include "tsdb/codec/bytes.h"
 #include "tsdb/db.h"
+#include "tsdb/head/idmap.h"
 #include "tsdb/journal/replay.h"
 #include "tsdb/parts/part.h"
 #include "tsdb/parts/window.h"
@@ -42,7 +43,7 @@ struct recovery {
     struct tsdb *db;
     MDB_txn *store_txn;
     struct catalog_reader catalog; /* of store_txn */
-    struct u64map refs;            /* id → ref, or REF_GONE */
+    struct idmap refs;             /* id → ref, or REF_GONE */
     struct replay *replay;
     struct arena arena; /* labels of one series */
     struct store_row row;
@@ -166,7 +167,7 @@ static bool enter_series(struct recovery *recovery,
             return false;
         }
         if (known != 0) {
-            u64map_put(&recovery->refs, id, *ret);
+            idmap_put(&recovery->refs, id, *ret);
             return true;
         }
     }
@@ -182,7 +183,7 @@ static bool enter_series(struct recovery *recovery,
     }
     newcomer.hash = head_hash(&db->head, newcomer.labels);
     *ret = head_insert(&db->head, &newcomer);
-    u64map_put(&recovery->refs, id, *ret);
+    idmap_put(&recovery->refs, id, *ret);
     return true;
 }
 
@@ -191,8 +192,8 @@ static bool find_series(struct recovery *recovery,
                         struct str labels_bytes,
                         series_ref_t *ret,
                         struct err *err) {
-    return (u64map_get(&recovery->refs, id, ret) && *ret != REF_GONE) ||
-           enter_series(recovery, id, labels_bytes, ret, err);
+    *ret = idmap_get(&recovery->refs, id);
+    return (*ret != 0 && *ret != REF_GONE) || enter_series(recovery, id, labels_bytes, ret, err);
 }
 
 /* ---- pending rows ---- */
@@ -337,8 +338,8 @@ static bool find_replayed(struct recovery *recovery,
     if (sample.t_ms < recovery->t_min_ms) {
         return true;
     }
-    series_ref_t ref = 0;
-    if (u64map_get(&recovery->refs, id, &ref) && ref != REF_GONE) {
+    series_ref_t ref = idmap_get(&recovery->refs, id);
+    if (ref != 0 && ref != REF_GONE) {
         *ret_ref = ref;
         return true;
     }
@@ -350,7 +351,7 @@ static bool find_replayed(struct recovery *recovery,
         return err_wrap(err, "replaying record %" PRIu64 " of the journal", recovery->lsn);
     }
     if (*ret_ref == 0) {
-        u64map_put(&recovery->refs, id, REF_GONE);
+        idmap_put(&recovery->refs, id, REF_GONE);
         recovery->orphan_count++;
         /* Not to be given again. */
         recovery->id_max = id > recovery->id_max ? id : recovery->id_max;
@@ -591,7 +592,7 @@ bool recover(struct tsdb *db, struct err *err) {
     arena_init(&recovery.arena, SIZE_MAX);
     bool ok = with_snapshots(&recovery, run, err) && catch_up(&recovery, err);
     replay_end(recovery.replay);
-    u64map_finish(&recovery.refs);
+    idmap_finish(&recovery.refs);
     store_row_finish(&recovery.row);
     arena_finish(&recovery.arena);
     return ok;

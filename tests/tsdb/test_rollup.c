@@ -431,6 +431,13 @@ static void classes_keep_their_buckets(void **state) {
     check_series(rig, 1, HOUR_MS, start_ms + HOUR_MS, FIXTURE_NOW_MS / HOUR_MS * HOUR_MS);
     maintain(rig);
     check_series(rig, 1, HOUR_MS, start_ms + HOUR_MS, FIXTURE_NOW_MS / HOUR_MS * HOUR_MS);
+    /* Nor does one have to be written to be found by them. */
+    for (int day = 0; day < 4; day++) {
+        fake_clock_advance(&rig->f.clock, DAY_MS);
+        maintain(rig);
+    }
+    assert_int_equal(rig->f.db->head.series_count, 0);
+    check_series(rig, 1, HOUR_MS, start_ms + HOUR_MS, FIXTURE_NOW_MS / HOUR_MS * HOUR_MS);
 }
 
 /* Old samples filled in where retention took some do not replace what is known of those. */

@@ -121,11 +121,28 @@ bool rollup_index(struct tsdb *db, const struct rollup_mark *mark, struct err *e
 
 /* ---- for queriers ---- */
 
+/* Before this time samples of some series may be gone. */
+static int64_t gone_before_ms(const struct tsdb *db) {
+    int64_t gone_ms = db->raw_floor_ms;
+    int64_t now_ms = clock_wall_ms(db->clock);
+    for (size_t i = 0; i < db->retention_class_count; i++) {
+        int64_t retention_ms = db->retention_classes[i].retention_ms;
+        int64_t class_ms = retention_ms > 0 ? i64_sub_sat(now_ms, retention_ms) : INT64_MIN;
+        gone_ms = class_ms > gone_ms ? class_ms : gone_ms;
+    }
+    if (db->retention_class_count > 0 && db->retention_default_ms > 0) {
+        int64_t default_ms = i64_sub_sat(now_ms, db->retention_default_ms);
+        gone_ms = default_ms > gone_ms ? default_ms : gone_ms;
+    }
+    return gone_ms;
+}
+
 bool rollup_add_places(struct tsdb_querier *querier, MDB_txn *txn, struct err *err) {
     struct tsdb *db = querier->db;
     struct rollup_mark *marks;
     size_t count;
-    if (db->rollup_count == 0 || querier->t_min_ms >= db->raw_floor_ms) {
+    int64_t gone_ms = gone_before_ms(db);
+    if (db->rollup_count == 0 || querier->t_min_ms >= gone_ms) {
         return true;
     }
     if (!rollup_list_marks(db, txn, &marks, &count, err)) {
@@ -134,7 +151,7 @@ bool rollup_add_places(struct tsdb_querier *querier, MDB_txn *txn, struct err *e
     size_t cap = querier->part_count;
     for (size_t i = 0; i < count; i++) {
         int64_t start_ms = marks[i].period * ROLLUP_PERIOD_MS;
-        if (start_ms >= db->raw_floor_ms || start_ms > querier->t_max_ms ||
+        if (start_ms >= gone_ms || start_ms > querier->t_max_ms ||
             start_ms + ROLLUP_PERIOD_MS < querier->t_min_ms) {
             continue;
         }

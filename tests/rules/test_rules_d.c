@@ -104,16 +104,17 @@ static void append_file(const char *path, struct buf *out) {
     (void)fclose(file);
 }
 
-static void append_sources(const char *folder, struct buf *out) {
-    char dir[512];
-    (void)snprintf(dir, sizeof(dir), "%s/%s", env_path("SOURCE_ROOT"), folder);
+/* Every .c of a folder and the folders in it. */
+static void append_sources(const char *dir, struct buf *out) {
     DIR *handle = opendir(dir);
     assert_non_null(handle);
     for (struct dirent *entry; (entry = readdir(handle)) != NULL;) {
+        char path[PATH_MAX];
+        assert_in_range(snprintf(path, sizeof(path), "%s/%s", dir, entry->d_name), 1, PATH_MAX - 1);
         if (str_ends_with(str_from(entry->d_name), STR(".c"))) {
-            char path[1024];
-            (void)snprintf(path, sizeof(path), "%s/%s", dir, entry->d_name);
             append_file(path, out);
+        } else if (entry->d_type == DT_DIR && entry->d_name[0] != '.') {
+            append_sources(path, out);
         }
     }
     (void)closedir(handle);
@@ -157,7 +158,9 @@ static void test_series_exist(void **state) {
     struct buf sources;
     buf_init(&sources, SIZE_MAX);
     for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
-        append_sources(folders[i], &sources);
+        char dir[PATH_MAX];
+        (void)snprintf(dir, sizeof(dir), "%s/%s", env_path("SOURCE_ROOT"), folders[i]);
+        append_sources(dir, &sources);
     }
     struct rule_set *set = load_shipped();
     for (size_t g = 0; g < set->group_count; g++) {

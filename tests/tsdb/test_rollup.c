@@ -108,13 +108,20 @@ static void write_span(struct rig *rig, int64_t from_ms, int64_t to_ms) {
     }
 }
 
+static bool has_rollups_due(struct rig *rig) {
+    pthread_mutex_lock(&rig->f.db->maintain_lock);
+    bool has_more = rig->f.db->has_rollups_due;
+    pthread_mutex_unlock(&rig->f.db->maintain_lock);
+    return has_more;
+}
+
 static void maintain(struct rig *rig) {
     struct err err = ERR_INIT;
     for (int i = 0; i < 200; i++) {
         if (!tsdb_maintain_blocking(rig->f.db, &err)) {
             fail_msg("tsdb_maintain_blocking: %s", err.msg);
         }
-        if (!rig->f.db->has_rollups_due) {
+        if (!has_rollups_due(rig)) {
             return;
         }
     }
@@ -404,7 +411,7 @@ static void deleting_nothing(void **state) {
     struct err err = ERR_INIT;
     assert_true(tsdb_delete_blocking(rig->f.db, &matcher, 1, INT64_MIN, INT64_MAX, &deleted, &err));
     assert_true(tsdb_maintain_blocking(rig->f.db, &err));
-    assert_false(rig->f.db->has_rollups_due);
+    assert_false(has_rollups_due(rig));
 }
 
 /* A class took its samples: late ones of others fold the day again, its buckets stay. */

@@ -225,7 +225,7 @@ static bool open_files(struct tsdb *db, const struct tsdb_options *options, stru
     }
     head_init(&db->head, block_ms,
               options->series_max != 0 ? options->series_max : SERIES_MAX_DEFAULT);
-    side_init(&db->side, block_ms);
+    side_init(&db->side, block_ms, &db->head.readers);
     return metadata_load(db, err) && recover_check(db, err) && ready_start(db, err);
 }
 

@@ -61,8 +61,10 @@ static bool read_everything(struct scene *scene, struct arena *arena) {
               tsdb_label_names(querier, NULL, 0, arena, &names, &name_count, &err);
     for (size_t i = 0; ok && i < count; i++) {
         ok = tsdb_read(querier, views[i].id, INT64_MIN, INT64_MAX, &column, &err);
+        bool is_late = str_eq_c(labels_get(views[i].labels, METRIC_NAME), "late");
         for (size_t s = 1; ok && s < column.count; s++) {
-            ok = column.values[s] == column.values[s - 1] + 1;
+            ok = is_late ? column.t_ms[s] > column.t_ms[s - 1]
+                         : column.values[s] == column.values[s - 1] + 1;
         }
     }
     tsdb_column_finish(&column);
@@ -98,13 +100,21 @@ static bool write_round(struct scene *scene, struct arena *arena) {
         char instance[32];
         series_ref_t ref;
         bool is_new = i >= 30;
+        bool is_late = i < 10; /* every other sample comes behind the next one */
+        int64_t t_ms = FIXTURE_NOW_MS + scene->round * 5 * MINUTE_MS;
         snprintf(instance, sizeof(instance), "%c%d", 'a' + i % 26, is_new ? scene->round + i : i);
-        struct labels labels =
-            make_labels(arena, is_new ? "fresh" : "up", PAIRS("instance", instance, "job", "test"));
+        struct labels labels = make_labels(arena,
+                                           is_new    ? "fresh"
+                                           : is_late ? "late"
+                                                     : "up",
+                                           PAIRS("instance", instance, "job", "test"));
         if (!tsdb_series(scene->f.db, labels, &ref, &err)) {
             return false;
         }
-        tsdb_batch_append(batch, ref, FIXTURE_NOW_MS + scene->round * 5 * MINUTE_MS, scene->round);
+        tsdb_batch_append(batch, ref, t_ms, scene->round);
+        if (is_late) {
+            tsdb_batch_append(batch, ref, t_ms - 7 * MINUTE_MS, scene->round);
+        }
     }
     bool ok = tsdb_commit_blocking(batch, NULL, &err);
     fake_clock_advance(&scene->f.clock, 5 * MINUTE_MS);

@@ -6,13 +6,31 @@
 #include "base/mem.h"
 
 #define BLOCK_CAP_FIRST 4
+#define TABLE_MIN       16
 
-void side_init(struct side *side, int64_t block_ms) {
+static struct side_table *make_table(uint32_t slot_count) {
+    struct side_table *table =
+        mem_calloc(1, sizeof(*table) + (size_t)slot_count * sizeof(table->slots[0]));
+    table->mask = slot_count - 1;
+    return table;
+}
+
+void side_init(struct side *side, int64_t block_ms, struct readers *readers) {
     *side = (struct side){ .block_ms = block_ms, .bytes_enough = SIDE_BYTES_SOFT };
     for (size_t i = 0; i < SIDE_STRIPE_COUNT; i++) {
         pthread_mutex_init(&side->stripes[i].lock, NULL);
-        u64map_init(&side->stripes[i].numbers);
+        side->stripes[i].table = make_table(TABLE_MIN);
+        retired_init(&side->stripes[i].garbage, readers);
     }
+}
+
+/* Around a change of what readers look at. The stripe is locked. */
+static void begin_change(struct side_stripe *stripe) {
+    RACE_STORE(&stripe->version, stripe->version + 1);
+}
+
+static void end_change(struct side_stripe *stripe) {
+    begin_change(stripe);
 }
 
 /* ---- memory ---- */
@@ -21,42 +39,40 @@ static size_t block_bytes(uint32_t cap) {
     return sizeof(struct side_block) + cap * sizeof(struct side_sample);
 }
 
-/* `old` NULL: a new one, empty. */
-static struct side_block *resize_block(struct side *side, struct side_block *old, uint32_t cap) {
-    side->bytes += block_bytes(cap) - (old == NULL ? 0 : block_bytes(old->cap));
-    struct side_block *block = mem_realloc(old, block_bytes(cap));
+static struct side_block *make_block(struct side *side, uint32_t cap) {
+    struct side_block *block = mem_alloc(block_bytes(cap));
     block->cap = cap;
-    if (old == NULL) {
-        block->count = 0;
-        block->lsn_first = UINT64_MAX;
-    }
+    block->count = 0;
+    block->lsn_first = UINT64_MAX;
+    side->bytes += block_bytes(cap);
     return block;
 }
 
-static void free_block(struct side *side, struct side_block *block) {
+static void free_block(struct side *side, struct side_stripe *stripe, struct side_block *block) {
     side->bytes -= block_bytes(block->cap);
     side->sample_count -= block->count;
-    mem_free(block);
+    retire(&stripe->garbage, block);
 }
 
-static void free_series(struct side *side, struct side_series *series) {
+static void free_series(struct side *side, struct side_stripe *stripe, struct side_series *series) {
     for (uint32_t i = 0; i < series->block_count; i++) {
-        free_block(side, series->blocks[i].block);
+        free_block(side, stripe, series->blocks[i].block);
     }
     side->bytes -= sizeof(*series) + series->block_cap * sizeof(series->blocks[0]);
     side->series_count--;
-    mem_free(series->blocks);
-    mem_free(series);
+    retire(&stripe->garbage, series->blocks);
+    retire(&stripe->garbage, series);
 }
 
 void side_finish(struct side *side) {
     for (size_t i = 0; i < SIDE_STRIPE_COUNT; i++) {
         struct side_stripe *stripe = &side->stripes[i];
         for (size_t s = 0; s < stripe->count; s++) {
-            free_series(side, stripe->series[s]);
+            free_series(side, stripe, stripe->series[s]);
         }
         mem_free(stripe->series);
-        u64map_finish(&stripe->numbers);
+        mem_free(stripe->table);
+        retired_finish(&stripe->garbage);
         pthread_mutex_destroy(&stripe->lock);
     }
 }
@@ -69,10 +85,54 @@ static struct side_stripe *lock_stripe(struct side *side, uint32_t handle) {
     return stripe;
 }
 
-static struct side_series *find_series(const struct side_stripe *stripe, uint32_t handle) {
-    uint64_t number;
-    bool is_here = u64map_get(&stripe->numbers, handle, &number) && number != 0;
-    return is_here ? stripe->series[number - 1] : NULL;
+static uint32_t home_of(const struct side_table *table, uint32_t handle) {
+    return (handle * UINT32_C(2654435761) >> 8) & table->mask;
+}
+
+struct side_series *side_series_of(const struct side_stripe *stripe, uint32_t handle) {
+    const struct side_table *table = RACE_LOAD(&stripe->table);
+    for (uint32_t i = home_of(table, handle);; i = (i + 1) & table->mask) {
+        struct side_series *series = RACE_LOAD(&table->slots[i]);
+        if (series == NULL || series->handle == handle) {
+            return series;
+        }
+    }
+}
+
+static void table_put(struct side_table *table, struct side_series *series) {
+    uint32_t i = home_of(table, series->handle);
+    while (table->slots[i] != NULL) {
+        i = (i + 1) & table->mask;
+    }
+    RACE_STORE(&table->slots[i], series);
+}
+
+/* With the series of the list. */
+static void rebuild_table(struct side_stripe *stripe, uint32_t slot_count) {
+    struct side_table *old = stripe->table;
+    struct side_table *table = make_table(slot_count);
+    for (size_t i = 0; i < stripe->count; i++) {
+        table_put(table, stripe->series[i]);
+    }
+    RACE_STORE(&stripe->table, table);
+    retire(&stripe->garbage, old);
+}
+
+/* Those that were pushed behind it move up. */
+static void table_remove(struct side_table *table, const struct side_series *series) {
+    uint32_t mask = table->mask;
+    uint32_t hole = home_of(table, series->handle);
+    while (table->slots[hole] != series) {
+        hole = (hole + 1) & mask;
+    }
+    for (uint32_t i = (hole + 1) & mask; table->slots[i] != NULL; i = (i + 1) & mask) {
+        uint32_t distance = (i - home_of(table, table->slots[i]->handle)) & mask;
+        if (distance >= ((i - hole) & mask)) {
+            RACE_STORE(&table->slots[hole], table->slots[i]);
+            hole = i;
+        }
+    }
+    RACE_STORE(&table->slots[hole], NULL);
 }
 
 /* Number of the last block that starts at or before t_ms; 0 when all start later. */
@@ -149,7 +209,7 @@ bool side_find(struct side *side, uint32_t handle, int64_t t_ms, uint64_t *ret_v
         return false;
     }
     struct side_stripe *stripe = lock_stripe(side, handle);
-    struct cursor cursor = seek(find_series(stripe, handle), t_ms);
+    struct cursor cursor = seek(side_series_of(stripe, handle), t_ms);
     const struct side_sample *sample = next(&cursor, t_ms);
     if (sample != NULL) {
         *ret_value_bits = sample->value_bits;
@@ -169,24 +229,53 @@ static struct side_series *make_series(struct side *side,
     stripe->series =
         vec_grow(stripe->series, &stripe->cap, stripe->count + 1, sizeof(stripe->series[0]));
     stripe->series[stripe->count++] = series;
-    u64map_put(&stripe->numbers, handle, stripe->count);
+    if (4 * stripe->count > 3 * ((size_t)stripe->table->mask + 1)) {
+        rebuild_table(stripe, 2 * (stripe->table->mask + 1));
+    } else {
+        table_put(stripe->table, series);
+    }
     side->bytes += sizeof(*series);
     side->series_count++;
     return series;
 }
 
+static void put_place(struct side_series *series, uint32_t at, struct side_place place) {
+    RACE_STORE(&series->blocks[at].t_first_ms, place.t_first_ms);
+    RACE_STORE(&series->blocks[at].block, place.block);
+}
+
+static void grow_places(struct side *side, struct side_stripe *stripe, struct side_series *series) {
+    size_t cap = series->block_cap == 0 ? 4 : 2 * series->block_cap;
+    struct side_place *old = series->blocks;
+    struct side_place *places = mem_alloc(cap * sizeof(places[0]));
+    if (old != NULL) {
+        memcpy(places, old, series->block_count * sizeof(places[0]));
+    }
+    RACE_STORE(&series->blocks, places);
+    side->bytes += (cap - series->block_cap) * sizeof(places[0]);
+    series->block_cap = cap;
+    retire(&stripe->garbage, old);
+}
+
 static void insert_block(struct side *side,
+                         struct side_stripe *stripe,
                          struct side_series *series,
                          uint32_t at,
                          struct side_place place) {
-    size_t cap = series->block_cap;
-    series->blocks = vec_grow(series->blocks, &series->block_cap, (size_t)series->block_count + 1,
-                              sizeof(series->blocks[0]));
-    side->bytes += (series->block_cap - cap) * sizeof(series->blocks[0]);
-    memmove(&series->blocks[at + 1], &series->blocks[at],
-            (series->block_count - at) * sizeof(series->blocks[0]));
-    series->blocks[at] = place;
-    series->block_count++;
+    if (series->block_count == series->block_cap) {
+        grow_places(side, stripe, series);
+    }
+    for (uint32_t i = series->block_count; i > at; i--) {
+        put_place(series, i, series->blocks[i - 1]);
+    }
+    put_place(series, at, place);
+    RACE_STORE(&series->block_count, series->block_count + 1);
+}
+
+static void put_sample(struct side_block *block, uint32_t at, struct side_sample sample) {
+    RACE_STORE(&block->samples[at].t_ms, sample.t_ms);
+    RACE_STORE(&block->samples[at].value_bits, sample.value_bits);
+    RACE_STORE(&block->samples[at].lsn, sample.lsn);
 }
 
 static void note_lsns(struct side_block *block) {
@@ -198,33 +287,51 @@ static void note_lsns(struct side_block *block) {
 }
 
 /* The newer half of a full block becomes the block after it. */
-static void split_block(struct side *side, struct side_series *series, uint32_t number) {
+static void split_block(struct side *side,
+                        struct side_stripe *stripe,
+                        struct side_series *series,
+                        uint32_t number) {
     struct side_block *block = series->blocks[number].block;
-    struct side_block *newer = resize_block(side, NULL, SIDE_BLOCK_MAX);
+    struct side_block *newer = make_block(side, SIDE_BLOCK_MAX);
     uint32_t kept = block->count / 2;
     newer->count = block->count - kept;
     memcpy(newer->samples, block->samples + kept, newer->count * sizeof(newer->samples[0]));
-    block->count = kept;
+    RACE_STORE(&block->count, kept);
     note_lsns(block);
     note_lsns(newer);
-    insert_block(side, series, number + 1,
+    insert_block(side, stripe, series, number + 1,
                  (struct side_place){ .t_first_ms = newer->samples[0].t_ms, .block = newer });
 }
 
+static void double_block(struct side *side, struct side_stripe *stripe, struct side_place *place) {
+    struct side_block *old = place->block;
+    struct side_block *block = make_block(side, old->cap * 2);
+    memcpy(block->samples, old->samples, old->count * sizeof(old->samples[0]));
+    block->count = old->count;
+    block->lsn_first = old->lsn_first;
+    RACE_STORE(&place->block, block);
+    side->bytes -= block_bytes(old->cap);
+    retire(&stripe->garbage, old);
+}
+
 static uint32_t insert_empty(struct side *side,
+                             struct side_stripe *stripe,
                              struct side_series *series,
                              uint32_t at,
                              uint32_t cap,
                              int64_t t_ms) {
-    struct side_place place = { .t_first_ms = t_ms, .block = resize_block(side, NULL, cap) };
-    insert_block(side, series, at, place);
+    struct side_place place = { .t_first_ms = t_ms, .block = make_block(side, cap) };
+    insert_block(side, stripe, series, at, place);
     return at;
 }
 
 /* The number of the block for a sample of this time, with room for it. */
-static uint32_t room_for(struct side *side, struct side_series *series, int64_t t_ms) {
+static uint32_t room_for(struct side *side,
+                         struct side_stripe *stripe,
+                         struct side_series *series,
+                         int64_t t_ms) {
     if (series->block_count == 0) {
-        return insert_empty(side, series, 0, BLOCK_CAP_FIRST, t_ms);
+        return insert_empty(side, stripe, series, 0, BLOCK_CAP_FIRST, t_ms);
     }
     uint32_t number = block_place(series, t_ms);
     struct side_block *block = series->blocks[number].block;
@@ -232,101 +339,64 @@ static uint32_t room_for(struct side *side, struct side_series *series, int64_t 
         return number;
     }
     if (block->cap < SIDE_BLOCK_MAX) {
-        series->blocks[number].block = resize_block(side, block, block->cap * 2);
+        double_block(side, stripe, &series->blocks[number]);
         return number;
     }
     bool is_newest =
         number + 1 == series->block_count && t_ms > block->samples[block->count - 1].t_ms;
     if (is_newest) {
-        return insert_empty(side, series, number + 1, SIDE_BLOCK_MAX, t_ms);
+        return insert_empty(side, stripe, series, number + 1, SIDE_BLOCK_MAX, t_ms);
     }
-    split_block(side, series, number);
+    split_block(side, stripe, series, number);
     return block_place(series, t_ms);
+}
+
+static void add(struct side *side,
+                struct side_stripe *stripe,
+                uint32_t handle,
+                struct side_sample sample) {
+    struct side_series *series = side_series_of(stripe, handle);
+    if (series == NULL) {
+        series = make_series(side, stripe, handle);
+    }
+    uint32_t number = room_for(side, stripe, series, sample.t_ms); /* moves the blocks */
+    struct side_place *place = &series->blocks[number];
+    struct side_block *block = place->block;
+    uint32_t at = sample_place(block, sample.t_ms);
+    if (at < block->count && block->samples[at].t_ms == sample.t_ms) {
+        return;
+    }
+    for (uint32_t i = block->count; i > at; i--) {
+        put_sample(block, i, block->samples[i - 1]);
+    }
+    put_sample(block, at, sample);
+    RACE_STORE(&block->count, block->count + 1);
+    block->lsn_first = sample.lsn < block->lsn_first ? sample.lsn : block->lsn_first;
+    RACE_STORE(&place->t_first_ms, block->samples[0].t_ms);
+    side->sample_count++;
 }
 
 void side_add(struct side *side, uint32_t handle, struct sample sample, uint64_t lsn) {
     struct side_stripe *stripe = lock_stripe(side, handle);
-    struct side_series *series = find_series(stripe, handle);
-    if (series == NULL) {
-        series = make_series(side, stripe, handle);
-    }
-    uint32_t number = room_for(side, series, sample.t_ms);
-    struct side_place *place = &series->blocks[number];
-    struct side_block *block = place->block;
-    uint32_t at = sample_place(block, sample.t_ms);
-    if (at == block->count || block->samples[at].t_ms != sample.t_ms) {
-        memmove(&block->samples[at + 1], &block->samples[at],
-                (block->count - at) * sizeof(block->samples[0]));
-        block->samples[at] = (struct side_sample){
+    begin_change(stripe);
+    add(side, stripe, handle,
+        (struct side_sample){
             .t_ms = sample.t_ms,
             .value_bits = double_bits(sample.value),
             .lsn = lsn,
-        };
-        block->count++;
-        block->lsn_first = lsn < block->lsn_first ? lsn : block->lsn_first;
-        place->t_first_ms = block->samples[0].t_ms;
-        side->sample_count++;
-    }
+        });
+    end_change(stripe);
     pthread_mutex_unlock(&stripe->lock);
 }
 
-/* ---- reading ---- */
-
-void side_read(struct side *side,
-               const struct head_read *read,
-               struct tsdb_column *column,
-               int64_t *ret_t_sealed_ms) {
-    *ret_t_sealed_ms = SIDE_T_SEALED_NONE;
-    if (side_is_empty(side)) {
-        return;
-    }
-    struct side_stripe *stripe = lock_stripe(side, read->handle);
-    const struct side_series *series = find_series(stripe, read->handle);
-    struct cursor cursor = seek(series, read->t_min_ms);
-    const struct side_sample *sample;
-    while ((sample = next(&cursor, read->t_max_ms)) != NULL) {
-        if (sample->lsn <= read->lsn) {
-            column_append(column, sample->t_ms, double_from_bits(sample->value_bits));
-        }
-    }
-    if (series != NULL) {
-        *ret_t_sealed_ms = series->t_sealed_ms;
-    }
-    pthread_mutex_unlock(&stripe->lock);
-}
-
-bool side_has_in_range(struct side *side, uint32_t handle, const struct head_read *read) {
-    if (side_is_empty(side)) {
-        return false;
-    }
-    struct side_stripe *stripe = lock_stripe(side, handle);
-    struct cursor cursor = seek(find_series(stripe, handle), read->t_min_ms);
-    const struct side_sample *sample = next(&cursor, read->t_max_ms);
-    while (sample != NULL && sample->lsn > read->lsn) {
-        sample = next(&cursor, read->t_max_ms);
-    }
-    pthread_mutex_unlock(&stripe->lock);
-    return sample != NULL;
-}
-
-int64_t side_first_ms(struct side *side, uint32_t handle) {
-    if (side_is_empty(side)) {
-        return INT64_MAX;
-    }
-    struct side_stripe *stripe = lock_stripe(side, handle);
-    struct cursor cursor = seek(find_series(stripe, handle), INT64_MIN);
-    const struct side_sample *sample = next(&cursor, INT64_MAX);
-    int64_t t_ms = sample == NULL ? INT64_MAX : sample->t_ms;
-    pthread_mutex_unlock(&stripe->lock);
-    return t_ms;
-}
+/* ---- looking ---- */
 
 bool side_has(struct side *side, uint32_t handle) {
     if (side_is_empty(side)) {
         return false;
     }
     struct side_stripe *stripe = lock_stripe(side, handle);
-    const struct side_series *series = find_series(stripe, handle);
+    const struct side_series *series = side_series_of(stripe, handle);
     bool has = series != NULL && series->block_count > 0;
     pthread_mutex_unlock(&stripe->lock);
     return has;
@@ -429,7 +499,7 @@ void side_copy(struct side *side,
                uint64_t lsn_max,
                struct tsdb_column *column) {
     struct side_stripe *stripe = lock_stripe(side, handle);
-    struct cursor cursor = seek(find_series(stripe, handle), window_first_ms(side, window));
+    struct cursor cursor = seek(side_series_of(stripe, handle), window_first_ms(side, window));
     int64_t t_max_ms = window_last_ms(side, window);
     const struct side_sample *sample;
     while ((sample = next(&cursor, t_max_ms)) != NULL) {
@@ -457,21 +527,26 @@ static void thin_block(struct side *side,
     for (uint32_t i = first; i < block->count; i++) {
         struct side_sample sample = block->samples[i];
         if (sample.t_ms <= gone->t_max_ms && gone->is_gone(gone->ctx, series->handle, sample)) {
-            series->t_sealed_ms =
-                sample.t_ms > series->t_sealed_ms ? sample.t_ms : series->t_sealed_ms;
+            if (sample.t_ms > series->t_sealed_ms) {
+                RACE_STORE(&series->t_sealed_ms, sample.t_ms);
+            }
         } else {
-            block->samples[kept++] = sample;
+            put_sample(block, kept++, sample);
         }
     }
     side->sample_count -= block->count - kept;
-    block->count = kept;
+    RACE_STORE(&block->count, kept);
     note_lsns(block);
 }
 
-static void thin_series(struct side *side, struct side_series *series, const struct gone *gone) {
+static void thin_series(struct side *side,
+                        struct side_stripe *stripe,
+                        struct side_series *series,
+                        const struct gone *gone) {
     if (series->block_count == 0) {
         return;
     }
+    begin_change(stripe);
     uint32_t at = block_place(series, gone->t_min_ms);
     uint32_t kept = at;
     for (; at < series->block_count; at++) {
@@ -480,13 +555,14 @@ static void thin_series(struct side *side, struct side_series *series, const str
             thin_block(side, series, block, gone);
         }
         if (block->count > 0) {
-            series->blocks[kept++] =
-                (struct side_place){ .t_first_ms = block->samples[0].t_ms, .block = block };
+            put_place(series, kept++,
+                      (struct side_place){ .t_first_ms = block->samples[0].t_ms, .block = block });
         } else {
-            free_block(side, block);
+            free_block(side, stripe, block);
         }
     }
-    series->block_count = kept;
+    RACE_STORE(&series->block_count, kept);
+    end_change(stripe);
 }
 
 static bool is_up_to(void *ctx, uint32_t handle, struct side_sample sample) {
@@ -502,9 +578,9 @@ void side_drop(struct side *side, uint32_t handle, int64_t window, uint64_t lsn_
         .ctx = &lsn_max,
     };
     struct side_stripe *stripe = lock_stripe(side, handle);
-    struct side_series *series = find_series(stripe, handle);
+    struct side_series *series = side_series_of(stripe, handle);
     if (series != NULL) {
-        thin_series(side, series, &gone);
+        thin_series(side, stripe, series, &gone);
     }
     pthread_mutex_unlock(&stripe->lock);
 }
@@ -522,7 +598,7 @@ void side_filter(struct side *side,
         struct side_stripe *stripe = &side->stripes[i];
         pthread_mutex_lock(&stripe->lock);
         for (size_t s = 0; s < stripe->count; s++) {
-            thin_series(side, stripe->series[s], &gone);
+            thin_series(side, stripe, stripe->series[s], &gone);
         }
         pthread_mutex_unlock(&stripe->lock);
     }
@@ -550,22 +626,26 @@ static int64_t head_first_ms(struct head *head, uint32_t handle) {
 
 static void forget(struct side *side, struct side_stripe *stripe, size_t at) {
     struct side_series *series = stripe->series[at];
-    u64map_put(&stripe->numbers, series->handle, 0);
+    begin_change(stripe);
+    table_remove(stripe->table, series);
     stripe->count--;
     if (at < stripe->count) {
         stripe->series[at] = stripe->series[stripe->count];
-        u64map_put(&stripe->numbers, stripe->series[at]->handle, at + 1);
     }
-    free_series(side, series);
+    free_series(side, stripe, series);
+    end_change(stripe);
 }
 
-/* Give back what the handles that left take in the map. */
-static void rebuild_numbers(struct side_stripe *stripe) {
-    if (stripe->numbers.count > 2 * stripe->count + 64) {
-        u64map_reset(&stripe->numbers);
-        for (size_t i = 0; i < stripe->count; i++) {
-            u64map_put(&stripe->numbers, stripe->series[i]->handle, i + 1);
-        }
+/* Give back what the handles that left take in the table. */
+static void shrink_table(struct side_stripe *stripe) {
+    uint32_t slot_count = TABLE_MIN;
+    while (slot_count < 2 * stripe->count) {
+        slot_count *= 2;
+    }
+    if (stripe->table->mask >= 4 * slot_count) {
+        begin_change(stripe);
+        rebuild_table(stripe, slot_count);
+        end_change(stripe);
     }
 }
 
@@ -595,7 +675,7 @@ void side_forget_sealed(struct side *side, struct head *head) {
             pthread_mutex_unlock(&stripe->lock);
         }
         pthread_mutex_lock(&stripe->lock);
-        rebuild_numbers(stripe);
+        shrink_table(stripe);
         pthread_mutex_unlock(&stripe->lock);
     }
 }

@@ -13,7 +13,9 @@
  * samples than what was sealed: readers must then look into the store beyond the head's first
  * sample (t_sealed_ms).
  *
- * Threads: any, for every function, unless stated. The lock of a stripe is a leaf.
+ * Threads: any, for every function, unless stated. The lock of a stripe is a leaf, for those who
+ * write. Readers (with an open slot, readers.h) take none: they look again when the version of the
+ * stripe changed meanwhile; memory that is replaced is retired.
  */
 #pragma once
 
@@ -21,7 +23,6 @@
 #include <stdatomic.h>
 
 #include "tsdb/head/head.h"
-#include "tsdb/head/u64map.h"
 
 #define SIDE_STRIPE_COUNT  16
 #define SIDE_BLOCK_MAX     128                   /* samples */
@@ -56,12 +57,20 @@ struct side_series {
     int64_t t_sealed_ms;       /* newest sample sealed from here */
 };
 
+/* By handle; at least a quarter of the slots is free. */
+struct side_table {
+    uint32_t mask;
+    struct side_series *slots[];
+};
+
 struct side_stripe {
     pthread_mutex_t lock;
-    struct u64map numbers; /* handle → number in `series` + 1; 0 = not here */
-    struct side_series **series;
+    uint32_t version;            /* odd while something changes */
+    struct side_table *table;    /* the same series as in the list */
+    struct side_series **series; /* the list: for who holds the lock */
     size_t count;
     size_t cap;
+    struct retired garbage;
 };
 
 struct side {
@@ -73,7 +82,8 @@ struct side {
     struct side_stripe stripes[SIDE_STRIPE_COUNT];
 };
 
-void side_init(struct side *side, int64_t block_ms);
+/* `readers`: those who look without the lock; NULL = nobody. */
+void side_init(struct side *side, int64_t block_ms, struct readers *readers);
 void side_finish(struct side *side);
 
 static inline bool side_is_empty(const struct side *side) {
@@ -113,6 +123,9 @@ uint64_t side_lsn_oldest(struct side *side);
 void side_filter(struct side *side,
                  bool (*is_gone)(void *ctx, uint32_t handle, struct side_sample sample),
                  void *ctx);
+
+/* What a stripe knows of a series, NULL when nothing. Any reader, or the stripe is locked. */
+struct side_series *side_series_of(const struct side_stripe *stripe, uint32_t handle);
 
 /* ---- sealing: on the store thread ---- */
 

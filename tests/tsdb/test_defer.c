@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "tests/tsdb/gate.h"
+#include "tsdb/db.h"
 
 static int setup(void **state) {
     struct gate *gate = test_calloc(1, sizeof(*gate));
@@ -156,6 +157,33 @@ static void judges_by_time(void **state) {
     assert_int_equal(put_sample(f, b, FIXTURE_NOW_MS + HOUR_MS, 1), TSDB_TOO_NEW);
     gate_pass(gate);
     assert_string_equal(read_name(f, "b"), "");
+}
+
+/* Above the limit writers are told to come back; the state goes on, and so does everything once
+ * the replay is through. */
+static void stays_within_bounds(void **state) {
+    struct gate *gate = *state;
+    struct fixture *f = &gate->f;
+    struct err err = ERR_INIT;
+    series_ref_t ignored;
+    struct tsdb_batch *batch;
+    gate_open_held(gate);
+    f->db->defer.bytes_max = 1;
+    series_ref_t b = make_series(f, "b", NULL);
+    assert_int_equal(make_series(f, "b", NULL), b);
+    assert_false(tsdb_series(f->db, make_labels(&f->arena, "c", NULL), &ignored, &err));
+    assert_int_equal(err.code, ERR_UNAVAILABLE);
+    assert_true(tsdb_batch_begin(f->db, TSDB_INGEST, &batch, &err));
+    tsdb_batch_append(batch, b, 1, 1);
+    assert_false(tsdb_commit_blocking(batch, NULL, &err));
+    assert_int_equal(err.code, ERR_UNAVAILABLE);
+    assert_true(tsdb_batch_begin(f->db, TSDB_STATE, &batch, &err));
+    tsdb_batch_append(batch, b, 2, 2);
+    assert_true(tsdb_commit_blocking(batch, NULL, &err));
+    put_state(f, STR("key"), STR("value"));
+    gate_pass(gate);
+    assert_int_equal(put_sample(f, b, 3, 3), TSDB_ACCEPTED);
+    assert_string_equal(read_name(f, "b"), "b 2:2 3:3\n");
 }
 
 /* Commits that wait when the store is closed are done, and nothing of them is lost. */
@@ -513,15 +541,11 @@ static void random_histories(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(accepts_at_once),
-        TEST(refs_outlive_the_replay),
-        TEST(overlay_sees_them),
-        TEST(judges_by_time),
-        TEST(closes_meanwhile),
-        TEST(survives_crashes),
-        TEST(backups_hold_them),
-        TEST(ships_them),
-        cmocka_unit_test(random_histories),
+        TEST(accepts_at_once),     TEST(refs_outlive_the_replay),
+        TEST(overlay_sees_them),   TEST(judges_by_time),
+        TEST(stays_within_bounds), TEST(closes_meanwhile),
+        TEST(survives_crashes),    TEST(backups_hold_them),
+        TEST(ships_them),          cmocka_unit_test(random_histories),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

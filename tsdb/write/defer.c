@@ -19,6 +19,7 @@ void defer_init(struct defer *defer) {
     pthread_mutex_init(&defer->lock, NULL);
     arena_init(&defer->labels, SIZE_MAX);
     buf_init(&defer->encoded, SIZE_MAX);
+    defer->bytes_max = DEFER_BYTES_MAX;
     defer->is_over = true;
 }
 
@@ -116,7 +117,7 @@ bool defer_series(struct tsdb *db,
         labels_encode(labels, &defer->encoded);
         struct str encoded = buf_as_str(&defer->encoded);
         uint32_t *slot = find_slot(defer, hash, encoded);
-        ok = *slot != 0 || defer->bytes < DEFER_BYTES_MAX;
+        ok = *slot != 0 || defer->bytes < defer->bytes_max;
         if (ok && *slot == 0) {
             *slot = add_entry(db, hash, encoded) + 1;
         }
@@ -133,7 +134,7 @@ series_ref_t defer_ref(struct tsdb *db, series_ref_t provisional) {
 /* ---- the committer ---- */
 
 bool defer_admit(struct tsdb *db, const struct tsdb_batch *batch, struct err *err) {
-    bool has_room = db->defer.bytes < DEFER_BYTES_MAX || batch->cls == TSDB_STATE;
+    bool has_room = db->defer.bytes < db->defer.bytes_max || batch->cls == TSDB_STATE;
     return batch->sample_count == 0 || has_room || refuse(db, err);
 }
 
@@ -168,7 +169,7 @@ void defer_committed(struct tsdb *db, uint64_t lsn, size_t sample_count) {
     if (sample_count > 0) {
         defer->lsn_last = lsn;
         defer->bytes += sample_count * SAMPLE_BYTES;
-        defer->sample_count += sample_count;
+        db->samples_total += sample_count;
         metric_add(db->metrics.samples_deferred, (double)sample_count);
     }
 }

@@ -70,8 +70,8 @@ struct defer {
     struct defer_left *lefts; /* ascending; of settling */
     size_t left_count;
 
-    _Atomic uint64_t bytes;        /* see DEFER_BYTES_MAX */
-    _Atomic uint64_t sample_count; /* accepted, of this process */
+    uint64_t bytes_max;     /* DEFER_BYTES_MAX; tests set less */
+    _Atomic uint64_t bytes; /* of labels and samples, as far as they count for it */
 
     /* committer */
     uint64_t lsn_last;  /* newest record, of before the start or deferred */

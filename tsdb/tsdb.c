@@ -165,6 +165,7 @@ static bool check_pages(struct tsdb *db, const char *path, const char *name, str
         .name = name,
         .bytes_max = PAGES_CHECK_BYTES,
         .is_ours = true,
+        .is_repairing = true,
         .told = note_pages,
         .ctx = db,
     };

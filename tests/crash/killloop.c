@@ -206,7 +206,12 @@ static bool run_writer(const struct loop *loop,
     } else {
         loop->totals->not_killed++;
     }
-    return *ret_killed || (WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    bool ok = *ret_killed || (WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    if (!ok) {
+        printf("# the writer ended by %s %d\n", WIFSIGNALED(status) ? "signal" : "exit code",
+               WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+    }
+    return ok;
 }
 
 static void print_file(const char *path) {

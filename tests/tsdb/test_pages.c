@@ -20,6 +20,7 @@ struct world {
     char dir[40];
     char file[60];
     unsigned told;
+    bool is_repairing;
     struct err err;
 };
 
@@ -88,6 +89,7 @@ static bool check(struct world *w, uint64_t bytes_max) {
         .path = w->file,
         .name = "test",
         .bytes_max = bytes_max,
+        .is_repairing = w->is_repairing,
         .told = note,
         .ctx = w,
     };
@@ -168,12 +170,47 @@ static void lost_pages(void **state) {
     assert_int_equal(w->told, 0);
 }
 
+/* The first long value of the file: its page. */
+static off_t find_long(const struct world *w) {
+    uint8_t header[16];
+    int fd = open(w->file, O_RDONLY | O_CLOEXEC);
+    off_t page = 2;
+    while (pread(fd, header, sizeof(header), page * PAGE) == (ssize_t)sizeof(header) &&
+           !(header[10] == 4 && header[12] >= 3)) {
+        page++;
+    }
+    close(fd);
+    return page;
+}
+
+/* The head of a long value is told, and written again when the rest of the file is whole. */
+static void long_values(void **state) {
+    struct world *w = *state;
+    static const uint8_t zeros[PAGE];
+    write_file(w, 1); /* nothing grew or shrank */
+    off_t page = find_long(w);
+    change(w, page * PAGE, zeros, 512);
+    assert_true(check(w, 1 << 24));
+    assert_int_equal(w->told, 1);
+    w->is_repairing = true;
+    assert_true(check(w, 1 << 24));
+    assert_int_equal(w->told, 1);
+    w->is_repairing = false;
+    assert_true(check(w, 1 << 24));
+    assert_int_equal(w->told, 0);
+    /* LMDB frees the right pages by it. */
+    write_file(w, 6);
+    assert_true(check(w, 1 << 24));
+    assert_int_equal(w->told, 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(whole_files_pass, setup, teardown),
         cmocka_unit_test_setup_teardown(old_head, setup, teardown),
         cmocka_unit_test_setup_teardown(cut_short, setup, teardown),
         cmocka_unit_test_setup_teardown(lost_pages, setup, teardown),
+        cmocka_unit_test_setup_teardown(long_values, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -33,6 +33,7 @@
 #define NODE_TABLE     0x02u
 #define TABLE_INTEGERS 0x08u /* keys are native integers: the table of free pages */
 #define TABLES_MAX     64
+#define REPAIRS_MAX    64
 #define TABLE_NAME_MAX 32
 #define PAGE_BYTES_MIN 512u
 #define PAGE_BYTES_MAX 32768u
@@ -69,6 +70,12 @@ struct meta {
     struct table main;
 };
 
+/* A long value whose first page does not say so. */
+struct repair {
+    uint64_t page;
+    uint32_t count;
+};
+
 struct walk {
     const struct pages_check *check;
     struct pages_result *result;
@@ -81,6 +88,8 @@ struct walk {
     size_t table_count;
     struct table *table; /* being walked */
     struct table counted;
+    struct repair repairs[REPAIRS_MAX];
+    size_t repair_count;
 };
 
 /* A page and what its place in the tree allows. */
@@ -261,7 +270,13 @@ static bool mark_overflow(struct walk *walk, uint64_t first, uint64_t bytes, uin
     /* A shorter value that replaced a longer one keeps the longer one's pages. */
     uint64_t count = bytes_le32(header + 12);
     if (bytes_le64(header) != first || le16(header + 10) != PAGE_OVERFLOW || count < need) {
-        return bad_page(walk, first, "it does not begin a long value");
+        bool has_checksum = walk->table != &walk->meta.free; /* what lies in the value */
+        if (!has_checksum || need > UINT32_MAX || walk->repair_count == REPAIRS_MAX) {
+            return bad_page(walk, first, "it does not begin a long value");
+        }
+        tell(walk, "page %" PRIu64 " does not begin a long value", first);
+        walk->repairs[walk->repair_count++] = (struct repair){ first, (uint32_t)need };
+        count = need;
     }
     if (first + count > walk->file_pages) {
         return bad_page(walk, first, "its value goes on behind the end of the file");
@@ -504,6 +519,37 @@ static bool check_metas(struct walk *walk, uint64_t file_bytes) {
 
 /* ---- the whole ---- */
 
+/*
+ * Only when every page is accounted for: then it was not the tree that lied about where the value
+ * lies.
+ */
+static bool repair(struct walk *walk, bool is_sure) {
+    if (walk->repair_count == 0 || !walk->check->is_repairing) {
+        return true;
+    }
+    if (!is_sure) {
+        return bad_page(walk, walk->repairs[0].page, "it does not begin a long value");
+    }
+    int fd = open(walk->check->path, O_WRONLY | O_CLOEXEC);
+    bool ok = fd >= 0;
+    for (size_t i = 0; ok && i < walk->repair_count; i++) {
+        uint8_t header[PAGE_HEADER] = { 0 };
+        bytes_put_le64(header, walk->repairs[i].page);
+        header[10] = PAGE_OVERFLOW;
+        bytes_put_le32(header + 12, walk->repairs[i].count);
+        off_t at = (off_t)(walk->repairs[i].page * walk->meta.page_bytes);
+        ok = pwrite(fd, header, sizeof(header), at) == (ssize_t)sizeof(header);
+    }
+    ok = ok && fdatasync(fd) == 0;
+    if (!ok) {
+        err_set_errno(walk->err, ERR_IO, errno, "repairing %s", walk->check->path);
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    return ok;
+}
+
 static bool walk_tables(struct walk *walk) {
     walk->seen = mem_calloc(walk->meta.last_page / 8 + 1, 1);
     bool ok = walk_table(walk, &walk->meta.main) && walk_table(walk, &walk->meta.free);
@@ -519,7 +565,7 @@ static bool walk_tables(struct walk *walk) {
         tell(walk, "%" PRIu64 " pages are neither used nor free", lost);
     }
     mem_free(walk->seen);
-    return ok;
+    return ok && repair(walk, !walk->result->is_partial && lost == 0);
 }
 
 bool pages_check(const struct pages_check *check, struct pages_result *ret, struct err *err) {

@@ -17,6 +17,9 @@ struct pages_check {
     uint64_t bytes_max; /* of pages; tables that would go beyond are left out, and then pages are
                            not accounted for */
     bool is_ours;       /* tables of names we do not know are told: ours, with a damaged name */
+    bool is_repairing;  /* the head of a long value that is damaged is written again: the tree says
+                           all of it, and LMDB would free other pages by it. Otherwise it is only
+                           told; reading does not need it */
     /* Rows are missing or out of order, which LMDB survives. NULL ok. */
     void (*told)(void *ctx, const struct err *what);
     void *ctx;

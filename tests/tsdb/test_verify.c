@@ -311,11 +311,42 @@ static void sealing_makes_again(void **state) {
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* A window that is being deleted goes at once for readers, however many transactions it takes; what
+ * is left of it is no damage. */
+static void deleting_a_window(void **state) {
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    f->db->holds_merges = true;
+    series_ref_t ref = make_series(f, "up", PAIRS("job", "a"));
+    put_run(f, ref, FIXTURE_NOW_MS - 8 * HOUR_MS, MINUTE_MS, 8 * 60);
+    fake_clock_advance(&f->clock, 8 * HOUR_MS);
+    assert_true(tsdb_maintain_blocking(f->db, &err));
+    f->db->retention_ms = 10 * HOUR_MS;
+    MDB_dbi segments = f->db->store.dbis[STORE_SEGMENTS];
+    f->db->store.dbis[STORE_SEGMENTS] = 1000; /* ends the deletion half-way */
+    assert_false(tsdb_maintain_blocking(f->db, &err));
+    f->db->store.dbis[STORE_SEGMENTS] = segments;
+    fixture_close(f);
+    struct findings findings;
+    (void)verify(f, &findings);
+    assert_string_equal(findings.text, "");
+    fixture_open(f);
+    err = (struct err)ERR_INIT;
+    if (!tsdb_maintain_blocking(f->db, &err)) {
+        fail_msg("%s", err.msg);
+    }
+    fixture_close(f);
+    (void)verify(f, &findings);
+    assert_string_equal(findings.text, "");
+    fixture_open(f);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(whole),
         TEST(whole_and_merged),
         TEST(nothing_there),
+        TEST(deleting_a_window),
         cmocka_unit_test(damage_is_named),
         cmocka_unit_test(sealing_makes_again),
     };

@@ -38,8 +38,37 @@ static int delete_slice(void *ctx, struct store *store, MDB_txn *txn) {
                              SLICE_ROWS_MAX, &deletion->has_more);
 }
 
+/* All of it at once, for readers and for verify: as if it were merged away. */
+static int bury_window(void *ctx, struct store *store, MDB_txn *txn) {
+    const struct deletion *deletion = ctx;
+    struct part part;
+    struct store_state state;
+    struct err err = ERR_INIT;
+    bool found;
+    bool has_state;
+    if (!part_get(store, txn, deletion->window, &part, &found, &err)) {
+        return err.code == ERR_CORRUPT ? 0 : store_rc_of(&err); /* it goes as it is */
+    }
+    if (!store_get_state(store, txn, &state, &has_state, &err)) {
+        return store_rc_of(&err);
+    }
+    if (!found || !has_state) {
+        return 0;
+    }
+    part.stats = (struct store_window){
+        .t_min_ms = part.stats.t_min_ms,
+        .t_max_ms = part.stats.t_max_ms,
+        .segment_floor = state.segment_next,
+        .changed_ms = part.stats.changed_ms,
+    };
+    return part_put(store, txn, &part);
+}
+
 static bool delete_window(struct tsdb *db, int64_t window, struct err *err) {
     struct deletion deletion = { .window = window };
+    if (!store_write(db, bury_window, &deletion, "deleting an old window", err)) {
+        return false;
+    }
     for (; deletion.step < ARRAY_LEN(deletion_order); deletion.step++) {
         do {
             if (!store_write(db, delete_slice, &deletion, "deleting an old window", err)) {

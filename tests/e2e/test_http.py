@@ -125,8 +125,30 @@ def test_grafana_probes(engine):
     assert engine.get("/api/v1/query?query=1%2B1&time=4")["data"]["result"] == [4, "2"]
     for path in ("/api/v1/rules", "/api/v1/alerts", "/api/v1/targets", "/api/v1/status/flags",
                  "/api/v1/status/config", "/api/v1/status/runtimeinfo", "/api/v1/status/tsdb",
+                 "/api/v1/status/walreplay",
                  "/api/v1/query_exemplars?query=up&start=0&end=1", "/api/v1/metadata?limit=5"):
         assert engine.get(path)["status"] == "success", path
+
+
+def test_writes_right_after_kill(engine):
+    """The first request after each kill -9 is a write, while the journal may still be replayed."""
+    def page(number):
+        first = NOW * 1000 - 100 * 1000 + number * 1000
+        return "".join(f'killed{{n="{i}"}} {number} {first}\n' for i in range(number, 20000))
+
+    load(engine, page(0))
+    for number in range(1, 4):
+        engine.kill()
+        engine.start()
+        load(engine, page(number))
+        load(engine, page(number))  # repeated
+    engine.kill()
+    engine.start()
+    ask = lambda q: engine.get(  # noqa: E731
+        f"/api/v1/query?time={NOW}&query={urllib.parse.quote(q)}")["data"]["result"][0]["value"][1]
+    assert ask("sum(count_over_time(killed[5m]))") == str(4 * 20000 - 6)
+    assert ask("sum(max_over_time(killed[5m]))") == str(3 * 20000 - 6)
+    assert engine.get("/api/v1/status/walreplay")["data"]["state"] == "done"
 
 
 def test_federate(engine):

@@ -4,8 +4,8 @@
  * Threads: callers · committer (journal writer, appends to the head) · store thread (store
  * writer, frees head memory). Locks, outermost first: maintain → apply → series → alias shards →
  * index_lock → stripe; leaves (nothing is taken while they are held): queue, metadata,
- * creations, health, damage, ready, defer, env gates, the side's stripes (side.h). Readers take only env
- * gates, and no writer waits for those but to grow a map.
+ * creations, health, damage, ready, defer, env gates, the side's stripes (side.h). Readers take
+ * only env gates, and no writer waits for those but to grow a map.
  */
 #pragma once
 

@@ -80,7 +80,8 @@ struct tsdb_options {
      * operator; of the first few. As on_damage. */
     void (*on_conflict)(void *ctx, const char *what);
     void *on_conflict_ctx;
-    /* Told of every journal record before it is replayed; tests hold the replay up so. */
+    /* Told of every journal record before it is replayed, but for the last few, which nobody can
+     * commit beside; tests hold the replay up so. */
     void (*on_replay)(void *ctx, uint64_t lsn);
     void *on_replay_ctx;
 };

@@ -50,6 +50,7 @@ struct recovery {
     uint64_t lsn;      /* of the record being replayed */
     uint64_t lsn_done; /* everything up to it is */
     bool is_deferred;  /* the record is (defer.h) */
+    bool is_last;      /* lap: nobody commits meanwhile */
     uint64_t id_max;
     uint64_t orphan_count; /* samples of series nobody knows the labels of */
     bool is_damaged;       /* some of the journal */
@@ -265,7 +266,7 @@ static bool replay_record(void *ctx,
                           struct err *err) {
     struct recovery *recovery = ctx;
     struct ready *ready = &recovery->db->ready;
-    if (ready->on_replay != NULL) {
+    if (ready->on_replay != NULL && !recovery->is_last) {
         ready->on_replay(ready->on_replay_ctx, lsn);
     }
     recovery->lsn = lsn;
@@ -475,6 +476,7 @@ static bool catch_up(struct recovery *recovery, struct err *err) {
         replay_flush(recovery->replay);
     }
     pthread_mutex_lock(&db->apply);
+    recovery->is_last = true;
     bool ok = db->is_read_only || walk_newer(recovery, &count, err);
     if (ok) {
         settle(recovery);

@@ -220,7 +220,7 @@ static void *query_main(void *arg) {
         struct err err = ERR_INIT;
         struct tsdb_querier *querier;
         struct tsdb_series_view *views;
-        size_t count;
+        size_t count = 0;
         if (!tsdb_querier_open(bench->db, INT64_MIN, INT64_MAX, NULL, &querier, &err) ||
             !tsdb_select(querier, NULL, 0, &arena, &views, &count, &err)) {
             die("query", &err);

@@ -4,6 +4,8 @@
 #include "base/mem.h"
 #include "tsdb/query/querier.h"
 
+#define SLICE_IDS 16384 /* looked up in one transaction */
+
 struct select {
     struct tsdb_querier *querier;
     struct arena *arena;
@@ -107,21 +109,33 @@ static bool add_stored(struct select *select,
     return true;
 }
 
-/* Stored ids the head does not have; marks those it has. */
-static bool unite_stored(struct select *select, struct err *err) {
-    struct store *store = &select->querier->db->store;
-    MDB_txn *txn;
-    if (select->stored.count == 0) {
-        return true;
+/* Number of the first match with this id or a larger one. */
+static size_t head_number(const struct select *select, uint64_t id) {
+    size_t low = 0;
+    size_t high = select->match_count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (select->matches[middle].id < id) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
     }
+    return low;
+}
+
+/* Stored ids [from, end): adds those the head does not have, marks those it has. */
+static bool unite_slice(struct select *select, size_t from, size_t end, struct err *err) {
+    struct store *store = &select->querier->db->store;
+    struct catalog_reader catalog;
+    MDB_txn *txn;
     if (!env_read_begin(&store->env, &txn, err)) {
         return false;
     }
-    struct catalog_reader catalog;
     catalog_reader_init(&catalog, store, txn);
     bool ok = true;
-    size_t at = 0;
-    for (size_t i = 0; ok && i < select->stored.count; i++) {
+    size_t at = head_number(select, select->stored.ids[from]);
+    for (size_t i = from; ok && i < end; i++) {
         uint64_t id = select->stored.ids[i];
         while (at < select->match_count && select->matches[at].id < id) {
             at++;
@@ -134,6 +148,16 @@ static bool unite_stored(struct select *select, struct err *err) {
     }
     catalog_reader_finish(&catalog);
     env_read_end(&store->env, txn);
+    return ok;
+}
+
+/* A fresh transaction per slice, so that none stays open long. */
+static bool unite_stored(struct select *select, struct err *err) {
+    size_t count = select->stored.count;
+    bool ok = true;
+    for (size_t from = 0; ok && from < count; from += SLICE_IDS) {
+        ok = unite_slice(select, from, from + SLICE_IDS < count ? from + SLICE_IDS : count, err);
+    }
     return ok;
 }
 

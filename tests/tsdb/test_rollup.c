@@ -355,6 +355,7 @@ static void check_against_samples(struct rig *rig, size_t s, int64_t from_ms, in
     tsdb_column_finish(&column);
     tsdb_buckets_finish(&have);
     tsdb_buckets_finish(&want);
+    matcher_finish(&matcher);
     tsdb_querier_close(querier);
 }
 
@@ -412,6 +413,7 @@ static void deleting_nothing(void **state) {
     assert_true(tsdb_delete_blocking(rig->f.db, &matcher, 1, INT64_MIN, INT64_MAX, &deleted, &err));
     assert_true(tsdb_maintain_blocking(rig->f.db, &err));
     assert_false(has_rollups_due(rig));
+    matcher_finish(&matcher);
 }
 
 /* A class took its samples: late ones of others fold the day again, its buckets stay. */
@@ -445,6 +447,8 @@ static void classes_keep_their_buckets(void **state) {
     }
     assert_int_equal(rig->f.db->head.series_count, 0);
     check_series(rig, 1, HOUR_MS, start_ms + HOUR_MS, FIXTURE_NOW_MS / HOUR_MS * HOUR_MS);
+    fixture_close(&rig->f);
+    matcher_finish(&matcher);
 }
 
 /* Old samples filled in where retention took some do not replace what is known of those. */

@@ -35,6 +35,7 @@ struct catalog_decoder {
     struct reader bytes;
     uint64_t left;
     struct label items[2][LABELS_COUNT_MAX]; /* of this entry and the one before, in turn */
+    struct label added[LABELS_COUNT_MAX];    /* scratch: zeroing it per entry would cost most */
     struct label *pairs;                     /* of the row, as they came */
     size_t pair_count;
     size_t pair_cap;

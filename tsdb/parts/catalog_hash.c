@@ -33,7 +33,11 @@ static void list_add(struct id_list *list, struct catalog_id id) {
 
 /* ---- one row ---- */
 
-static bool decode_body(uint64_t hash, struct str body, struct id_list *list) {
+/* `wanted`: only ids of this hash; NULL: all. */
+static bool decode_body(uint64_t hash,
+                        struct str body,
+                        const uint32_t *wanted,
+                        struct id_list *list) {
     struct reader reader = reader_init(body.ptr, body.len);
     list->count = 0;
     bool is_known = reader_u8(&reader) == VERSION;
@@ -41,17 +45,24 @@ static bool decode_body(uint64_t hash, struct str body, struct id_list *list) {
         hash += reader_uvarint(&reader);
         uint64_t id = reader_uvarint(&reader);
         is_known = hash <= UINT32_MAX;
-        list_add(list, (struct catalog_id){ .hash = (uint32_t)hash, .id = id });
+        if (wanted != NULL && hash > *wanted) {
+            break;
+        }
+        if (wanted == NULL || hash == *wanted) {
+            list_add(list, (struct catalog_id){ .hash = (uint32_t)hash, .id = id });
+        }
     }
     return is_known && !reader.is_bad;
 }
 
-static bool decode_row(const struct catalog_row *row, struct id_list *list) {
+static bool decode_row(const struct catalog_row *row,
+                       const uint32_t *wanted,
+                       struct id_list *list) {
     struct str body;
     struct err ignored = ERR_INIT;
     list->count = 0;
     return store_check(STORE_IDS, row->key, row->value, &body, &ignored) &&
-           decode_body(row->first, body, list);
+           decode_body(row->first, body, wanted, list);
 }
 
 struct rebuild {
@@ -72,10 +83,11 @@ static bool take_id(void *ctx, const struct catalog_series *series) {
 static bool load_row(struct store *store,
                      MDB_txn *txn,
                      const struct catalog_row *row,
+                     const uint32_t *wanted,
                      struct id_list *list,
                      struct err *err) {
     list->count = 0;
-    if (!row->is_there || decode_row(row, list)) {
+    if (!row->is_there || decode_row(row, wanted, list)) {
         return true;
     }
     struct rebuild rebuild = { .row = row, .list = list };
@@ -167,7 +179,7 @@ bool catalog_ids_find(struct store *store,
     if (rc != 0) {
         return env_fail(&store->env, err, rc, "reading table ids");
     }
-    if (!load_row(store, txn, &row, &list, err)) {
+    if (!load_row(store, txn, &row, &hash, &list, err)) {
         mem_free(list.items);
         return false;
     }
@@ -187,7 +199,7 @@ bool catalog_has_id(struct store *store, MDB_txn *txn, const struct catalog_seri
     uint32_t hash = catalog_hash(series->labels);
     struct id_list list = { .count = 0 };
     bool is_there = catalog_seek(store, txn, STORE_IDS, CATALOG_HASH_BYTES, hash, &row) == 0 &&
-                    row.is_there && decode_row(&row, &list);
+                    row.is_there && decode_row(&row, &hash, &list);
     bool has = false;
     for (size_t i = 0; is_there && i < list.count; i++) {
         has = has || (list.items[i].hash == hash && list.items[i].id == series->id);
@@ -202,7 +214,7 @@ bool catalog_check_ids(struct str key,
                        void *ctx) {
     struct id_list list = { .count = 0 };
     bool ok = key.len == CATALOG_HASH_BYTES &&
-              decode_body(bytes_be32((const uint8_t *)key.ptr), body, &list);
+              decode_body(bytes_be32((const uint8_t *)key.ptr), body, NULL, &list);
     for (size_t i = 0; ok && i < list.count; i++) {
         visit(ctx, &list.items[i]);
     }
@@ -227,7 +239,7 @@ static int rewrite(struct store *store,
         rc = catalog_seek(store, txn, STORE_IDS, CATALOG_HASH_BYTES, ids[at].hash, &row);
         for (end = at + 1; end < count && catalog_row_has(&row, ids[end].hash); end++) {
         }
-        if (rc == 0 && !load_row(store, txn, &row, &list, &err)) {
+        if (rc == 0 && !load_row(store, txn, &row, NULL, &list, &err)) {
             rc = store_rc_of(&err);
         }
         if (rc != 0) {

@@ -84,7 +84,7 @@ static bool read_labels(struct catalog_decoder *decoder, struct labels before, s
     const uint8_t *kept = reader_bytes(&decoder->bytes, (before.count + 7) / 8);
     struct label *items = before.items == decoder->items[0] ? decoder->items[1] : decoder->items[0];
     struct labels *labels = &decoder->entry.labels;
-    struct label added[LABELS_COUNT_MAX];
+    struct label *added = decoder->added;
     size_t kept_count = 0;
     if (decoder->bytes.is_bad || count > LABELS_COUNT_MAX) {
         return false;

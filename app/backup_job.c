@@ -101,7 +101,8 @@ static bool expire_shipped(const struct backup_job *job,
     for (size_t i = 0; job->opts.ship_dir != NULL && i < count; i++) {
         const struct tsdb_backup_info *info = &entries[i].info;
         if (entries[i].is_whole && !is_expired[i]) {
-            return tsdb_ship_expire(job->opts.ship_dir, info->directory_id, info->lsn_last, err);
+            uint64_t lsn = info->lsn_last != 0 ? info->lsn_last : info->applied_lsn;
+            return tsdb_ship_expire(job->opts.ship_dir, info->directory_id, lsn, err);
         }
     }
     return true;

@@ -235,8 +235,9 @@ struct restore_args {
     bool is_forced;
 };
 
-/* In a directory of backups: the newest whole one that is not of after the wanted moment. */
-static char *pick_backup(const char *path, int64_t until_ms, struct err *err) {
+/* In a directory of backups: the newest whole one that is not of after the wanted moment and, to go
+ * on from with a shipped journal, not without the head. */
+static char *pick_backup(const char *path, int64_t until_ms, bool with_head, struct err *err) {
     struct tsdb_backup_entry *entries = NULL;
     size_t count = 0;
     if (!tsdb_backup_list(path, &entries, &count, err)) {
@@ -244,7 +245,9 @@ static char *pick_backup(const char *path, int64_t until_ms, struct err *err) {
     }
     const struct tsdb_backup_entry *best = NULL;
     for (size_t i = 0; i < count; i++) {
-        if (entries[i].is_whole && entries[i].info.created_ms <= until_ms) {
+        const struct tsdb_backup_info *info = &entries[i].info;
+        if (entries[i].is_whole && info->created_ms <= until_ms &&
+            (!with_head || !info->is_head_skipped)) {
             best = &entries[i];
         }
     }
@@ -253,7 +256,8 @@ static char *pick_backup(const char *path, int64_t until_ms, struct err *err) {
     if (best != NULL) {
         buf_printf(&name, "%s/%s", path, best->name);
     } else {
-        err_set(err, ERR_NOT_FOUND, "%s holds no whole backup%s", path,
+        err_set(err, ERR_NOT_FOUND, "%s holds no whole backup%s%s", path,
+                with_head ? " with the head" : "",
                 until_ms == INT64_MAX ? "" : " of before the wanted moment");
     }
     tsdb_backup_list_free(entries, count);
@@ -281,8 +285,9 @@ static bool find_backup(const char *path,
     CLEANUP(buf_finish) struct buf manifest;
     buf_init(&manifest, 1u << 16);
     buf_printf(&manifest, MANIFEST_IN(path));
-    *ret_backup = access(manifest.ptr, F_OK) == 0 ? mem_strdup(path)
-                                                  : pick_backup(path, options->until_ms, err);
+    *ret_backup = access(manifest.ptr, F_OK) == 0
+                      ? mem_strdup(path)
+                      : pick_backup(path, options->until_ms, options->ship_dir != NULL, err);
     options->backup = *ret_backup;
     return *ret_backup != NULL;
 }

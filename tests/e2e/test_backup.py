@@ -247,6 +247,9 @@ def test_scheduled_backups(make_engine, tmp_path):
     newest = metric(engine, "tocsin_backup_last_verified_timestamp_seconds")
     assert time.time() - newest < 60
     assert engine.stop() == 0
+    # a newer one that the shipped journal cannot go on from is passed over
+    done = tocsin("backup", "--skip-head", f"--storage.path={tmp_path / 'data'}", backups / "sealed")
+    assert done.returncode == 0, done.stderr
     done = tocsin("restore", f"--into={tmp_path / 'r'}", f"--journal={ship}", backups)
     assert done.returncode == 0, done.stderr
     # it goes on where it was, whatever is in the way

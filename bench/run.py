@@ -22,6 +22,7 @@ import engines
 SCALE = float(os.environ.get("BENCH_SCALE", "1"))
 SEED = int(os.environ.get("BENCH_SEED", "1"))
 STEP_MS = 15000
+DAY_MS = 24 * 3600 * 1000
 SUITES = {}
 
 
@@ -113,10 +114,10 @@ def memory(make):
 def disk(make):
     """A day of the mixed corpus: bytes per sample on disk and written, over sizes; a cold panel."""
     rows = {}
-    rounds = 5760
+    rounds = DAY_MS // STEP_MS
+    end = now_ms() // DAY_MS * DAY_MS  # a finished day: what is kept of it for long
     for series in (scaled(500), scaled(1000), scaled(2000)):
         with make() as engine:
-            end = now_ms()
             out = engine.load(series=series, rounds=rounds, start_ms=end - rounds * STEP_MS,
                               data="mixed", seed=SEED)
             settled = engine.wait_disk_settled()

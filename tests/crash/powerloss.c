@@ -142,6 +142,7 @@ static bool try_state(struct job *job, uint64_t point, uint64_t number) {
         .dir = dir,
         .acked = job->acked,
         .submitted = job->acked + (job->recording->has_threads ? LOAD_IN_FLIGHT_MAX : 1),
+        .has_deletions = job->recording->has_threads,
         .more = 1 + (unsigned)(bits % 3),
         .has_maintenance = bits / 4 % 4 == 0,
         .has_reopening = bits / 16 % 4 == 0,

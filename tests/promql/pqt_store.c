@@ -56,7 +56,7 @@ bool pqt_store_open(struct pqt_store *ret, struct err *err) {
     }
     arena_init(&ret->arena, SIZE_MAX);
     struct tsdb_options options = { .path = ret->path };
-    if (!tsdb_open(&options, &ret->db, err)) {
+    if (!tsdb_open(&options, &ret->db, err) || !tsdb_wait_ready(ret->db, err)) {
         pqt_store_close(ret);
         return false;
     }

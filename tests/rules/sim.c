@@ -122,7 +122,7 @@ static void open_store(struct sim *sim) {
         .clock = &sim->clock.clock,
         .series_max = sim->series_max,
     };
-    if (!tsdb_open(&options, &sim->db, &err)) {
+    if (!tsdb_open(&options, &sim->db, &err) || !tsdb_wait_ready(sim->db, &err)) {
         fail_msg("opening the store: %s", err.msg);
     }
 }

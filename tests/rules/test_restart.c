@@ -73,7 +73,7 @@ static void sim_fork(struct sim *from, struct sim *to) {
     to->metrics = metric_registry_create();
     struct err err = ERR_INIT;
     struct tsdb_options options = { .path = to->dir, .clock = &to->clock.clock };
-    if (!tsdb_open(&options, &to->db, &err)) {
+    if (!tsdb_open(&options, &to->db, &err) || !tsdb_wait_ready(to->db, &err)) {
         fail_msg("opening the copy: %s", err.msg);
     }
     sim_open_rules(to);

@@ -214,6 +214,7 @@ static void test_threads(void **state) {
     struct tsdb_options store = { .path = sim.dir };
     rules_destroy(sim.rules);
     assert_true(tsdb_open(&store, &sim.db, &err));
+    assert_true(tsdb_wait_ready(sim.db, &err));
     struct rules_options options = {
         .db = sim.db,
         .metrics = sim.metrics,

@@ -19,16 +19,6 @@ void sealed_init(struct sealed *sealed, struct tsdb *db) {
     run_cache_init(&sealed->cache);
 }
 
-void sealed_finish(struct sealed *sealed) {
-    for (size_t i = 0; sealed->stretches != NULL && i < STRETCH_COUNT; i++) {
-        tsdb_column_finish(&sealed->stretches[i].column);
-    }
-    mem_free(sealed->stretches);
-    store_row_finish(&sealed->row);
-    run_cache_finish(&sealed->cache);
-    mem_free(sealed->parts);
-}
-
 static struct sealed_stretch *stretch_of(struct sealed *sealed, uint64_t id, int64_t window) {
     if (sealed->stretches == NULL) {
         sealed->stretches = mem_calloc(STRETCH_COUNT, sizeof(sealed->stretches[0]));
@@ -43,6 +33,16 @@ static void give_back(struct sealed *sealed, struct sealed_stretch *stretch) {
     sealed->bytes -= stretch->column.cap * COLUMN_CELL;
     tsdb_column_finish(&stretch->column);
     stretch->id = 0;
+}
+
+void sealed_finish(struct sealed *sealed) {
+    for (size_t i = 0; sealed->bytes > 0; i++) { /* most slots were never touched */
+        give_back(sealed, &sealed->stretches[i]);
+    }
+    mem_free(sealed->stretches);
+    store_row_finish(&sealed->row);
+    run_cache_finish(&sealed->cache);
+    mem_free(sealed->parts);
 }
 
 /* Stay within BYTES_MAX, at the cost of whose turn it is. */

@@ -201,15 +201,14 @@ bool rig_run(const struct oracle *oracle,
 int rig_spawn(char *const *argv) {
     pid_t pid;
     int status = -1;
-    posix_spawn_file_actions_t quiet;
-    posix_spawn_file_actions_init(&quiet);
-    posix_spawn_file_actions_addopen(&quiet, 1, "/dev/null", O_WRONLY, 0);
-    posix_spawn_file_actions_addopen(&quiet, 2, "/dev/null", O_WRONLY, 0);
-    if (posix_spawn(&pid, argv[0], &quiet, NULL, argv, environ) != 0 ||
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, 2, 1); /* our output is TAP */
+    if (posix_spawn(&pid, argv[0], &actions, NULL, argv, environ) != 0 ||
         waitpid(pid, &status, 0) != pid) {
         status = -1;
     }
-    posix_spawn_file_actions_destroy(&quiet);
+    posix_spawn_file_actions_destroy(&actions);
     return status;
 }
 

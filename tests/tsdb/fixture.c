@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "tsdb/db.h"
+
 static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw) {
     (void)st;
     (void)type;
@@ -34,6 +36,12 @@ void fixture_open(struct fixture *f) {
     if (!tsdb_open(&f->options, &f->db, &err) || !tsdb_wait_ready(f->db, &err)) {
         fail_msg("tsdb_open: %s", err.msg);
     }
+}
+
+void fixture_hold_merges(struct fixture *f, bool holds) {
+    pthread_mutex_lock(&f->db->maintain_lock);
+    f->db->holds_merges = holds;
+    pthread_mutex_unlock(&f->db->maintain_lock);
 }
 
 void fixture_close(struct fixture *f) {

@@ -24,6 +24,9 @@ void fixture_close(struct fixture *f);
 void fixture_reopen(struct fixture *f);
 void fixture_finish(struct fixture *f); /* closes, removes the directory */
 
+/* Merge nothing, or again; beside the store thread. */
+void fixture_hold_merges(struct fixture *f, bool holds);
+
 void remove_tree(const char *dir);
 
 /* Labels from "name" and pairs: {"a", "1", "b", "2", NULL}. */

@@ -42,7 +42,7 @@ static void seal_all(struct fixture *f) {
     struct err err = ERR_INIT;
     fake_clock_advance(&f->clock, 5 * HOUR_MS);
     pthread_mutex_lock(&f->db->maintain_lock);
-    f->db->holds_merges = true; /* chunks stay as sealing made them */
+    fixture_hold_merges(f, true); /* chunks stay as sealing made them */
     pthread_mutex_unlock(&f->db->maintain_lock);
     assert_true(tsdb_maintain_blocking(f->db, &err));
     assert_int_equal(f->db->head.open_count, 0);

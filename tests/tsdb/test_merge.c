@@ -322,9 +322,7 @@ static void litter_is_swept(void **state) {
     write_day(w, 5);
     fake_clock_advance(&w->f.clock, 4 * HOUR_MS);
     w->now_ms += 4 * HOUR_MS;
-    pthread_mutex_lock(&w->f.db->maintain_lock);
-    w->f.db->holds_merges = true;
-    pthread_mutex_unlock(&w->f.db->maintain_lock);
+    fixture_hold_merges(&w->f, true);
     maintain(w);
     size_t segments = count_rows(w, STORE_SEGMENTS);
     assert_false(merge_some(w, 2)); /* begun, chunks written */
@@ -333,9 +331,7 @@ static void litter_is_swept(void **state) {
     check_all(w);
     fixture_reopen(&w->f);
     check_all(w);
-    pthread_mutex_lock(&w->f.db->maintain_lock);
-    w->f.db->holds_merges = true;
-    pthread_mutex_unlock(&w->f.db->maintain_lock);
+    fixture_hold_merges(&w->f, true);
     struct err err = ERR_INIT;
     pthread_mutex_lock(&w->f.db->maintain_lock);
     assert_true(merge_sweep(w->f.db, &err));
@@ -344,9 +340,7 @@ static void litter_is_swept(void **state) {
         assert_int_equal(count_rows(w, STORE_PARTS), 0);
         assert_int_equal(count_rows(w, STORE_SEGMENTS), segments);
     }
-    pthread_mutex_lock(&w->f.db->maintain_lock);
-    w->f.db->holds_merges = false;
-    pthread_mutex_unlock(&w->f.db->maintain_lock);
+    fixture_hold_merges(&w->f, false);
     maintain(w);
     check_all(w);
 }

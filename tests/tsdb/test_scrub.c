@@ -26,7 +26,7 @@ static void fill(struct fixture *f, bool is_merged) {
     struct err err = ERR_INIT;
     fixture_open(f);
     pthread_mutex_lock(&f->db->maintain_lock);
-    f->db->holds_merges = !is_merged;
+    fixture_hold_merges(f, !is_merged);
     pthread_mutex_unlock(&f->db->maintain_lock);
     for (int s = 0; s < 3; s++) {
         char number[8];

@@ -66,7 +66,7 @@ static void put_run(struct fixture *f, series_ref_t ref, int64_t t_ms, int64_t s
 static void fill(struct fixture *f, bool is_merged) {
     struct err err = ERR_INIT;
     pthread_mutex_lock(&f->db->maintain_lock);
-    f->db->holds_merges = !is_merged;
+    fixture_hold_merges(f, !is_merged);
     pthread_mutex_unlock(&f->db->maintain_lock);
     for (int s = 0; s < 3; s++) {
         char number[8];
@@ -316,7 +316,7 @@ static void sealing_makes_again(void **state) {
 static void deleting_a_window(void **state) {
     struct fixture *f = *state;
     struct err err = ERR_INIT;
-    f->db->holds_merges = true;
+    fixture_hold_merges(f, true);
     series_ref_t ref = make_series(f, "up", PAIRS("job", "a"));
     put_run(f, ref, FIXTURE_NOW_MS - 8 * HOUR_MS, MINUTE_MS, 8 * 60);
     fake_clock_advance(&f->clock, 8 * HOUR_MS);

@@ -9,9 +9,12 @@
  */
 #include <stdatomic.h>
 #include <stdio.h>
+#include <sys/resource.h>
 
 #include "base/mem.h"
 #include "web/server.h"
+
+#define QUERY_NICE 10 /* of threads that answer queries: acknowledgements before panels */
 
 enum {
     REQUEST_ARENA_BYTES = 1 << 30,
@@ -97,6 +100,9 @@ static void serve(struct web_pool *pool, struct web_request *request) {
 void *web_worker_thread(void *ctx) {
     struct web_pool *pool = ctx;
     struct web_request *request;
+    if (pool == &pool->web->pools[WEB_POOL_QUERY]) {
+        (void)setpriority(PRIO_PROCESS, 0, QUERY_NICE); /* on Linux: of this thread */
+    }
     while ((request = queue_pop_blocking(pool->queue, -1)) != NULL) {
         if (request->phase == WEB_PHASE_STREAM) {
             web_stream_refill(request);

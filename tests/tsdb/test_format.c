@@ -41,9 +41,7 @@ static void write_samples(struct fixture *f, int64_t start_ms, int count) {
 static void seal_all(struct fixture *f) {
     struct err err = ERR_INIT;
     fake_clock_advance(&f->clock, 5 * HOUR_MS);
-    pthread_mutex_lock(&f->db->maintain_lock);
     fixture_hold_merges(f, true); /* chunks stay as sealing made them */
-    pthread_mutex_unlock(&f->db->maintain_lock);
     assert_true(tsdb_maintain_blocking(f->db, &err));
     assert_int_equal(f->db->head.open_count, 0);
 }

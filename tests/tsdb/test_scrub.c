@@ -25,9 +25,7 @@ static void remember(void *ctx, const char *what) {
 static void fill(struct fixture *f, bool is_merged) {
     struct err err = ERR_INIT;
     fixture_open(f);
-    pthread_mutex_lock(&f->db->maintain_lock);
     fixture_hold_merges(f, !is_merged);
-    pthread_mutex_unlock(&f->db->maintain_lock);
     for (int s = 0; s < 3; s++) {
         char number[8];
         snprintf(number, sizeof(number), "%d", s);

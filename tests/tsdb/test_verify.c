@@ -65,9 +65,7 @@ static void put_run(struct fixture *f, series_ref_t ref, int64_t t_ms, int64_t s
  * row. */
 static void fill(struct fixture *f, bool is_merged) {
     struct err err = ERR_INIT;
-    pthread_mutex_lock(&f->db->maintain_lock);
     fixture_hold_merges(f, !is_merged);
-    pthread_mutex_unlock(&f->db->maintain_lock);
     for (int s = 0; s < 3; s++) {
         char number[8];
         snprintf(number, sizeof(number), "%d", s);

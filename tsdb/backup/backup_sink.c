@@ -7,13 +7,15 @@
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "tsdb/backup/tar.h"
 #include "tsdb/env/disk.h"
 
 /* Written back as it comes: gigabytes of dirty pages would stand before the journal's next sync. */
-#define WRITE_BACK_BYTES ((uint64_t)8 << 20)
+#define WRITE_BACK_BYTES ((uint64_t)1 << 20)
 
 /* ---- the directory ---- */
 
@@ -100,20 +102,29 @@ bool backup_sink_begin_file(struct backup_sink *sink,
     return sink->fd >= 0 || err_set_errno(err, ERR_IO, errno, "creating %s", sink->name);
 }
 
+/* The server's commits wait behind what is written here: a little at a time, then as long a rest as
+ * that took. */
+static void rest(int64_t ns) {
+    struct timespec time = {
+        .tv_sec = (time_t)(ns / 1000000000),
+        .tv_nsec = (long)(ns % 1000000000),
+    };
+    (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &time, NULL);
+}
+
 static void write_back(struct backup_sink *sink) {
     uint64_t fresh = sink->at - sink->synced;
     if (sink->target == NULL || fresh < WRITE_BACK_BYTES) {
         return;
     }
-    off_t before = (off_t)(sink->synced > fresh ? sink->synced - fresh : 0);
-    /* Start on the new bytes, wait for the ones before, which nobody will read again. The sync at
-     * the end is what counts: failures show there. */
-    (void)sync_file_range(sink->fd, (off_t)sink->synced, (off_t)fresh, SYNC_FILE_RANGE_WRITE);
-    (void)sync_file_range(sink->fd, before, (off_t)sink->synced - before,
+    int64_t start_ns = clock_mono_ns(clock_system());
+    /* The sync at the end is what counts: failures show there. */
+    (void)sync_file_range(sink->fd, (off_t)sink->synced, (off_t)fresh,
                           SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
                               SYNC_FILE_RANGE_WAIT_AFTER);
-    (void)posix_fadvise(sink->fd, before, (off_t)sink->synced - before, POSIX_FADV_DONTNEED);
+    (void)posix_fadvise(sink->fd, (off_t)sink->synced, (off_t)fresh, POSIX_FADV_DONTNEED);
     sink->synced = sink->at;
+    rest(clock_mono_ns(clock_system()) - start_ns);
 }
 
 bool backup_sink_write(struct backup_sink *sink, const void *bytes, size_t len, struct err *err) {

@@ -11,6 +11,7 @@
 
 #include "tests/tsdb/fixture.h"
 #include "tsdb/db.h"
+#include "tsdb/merge/merge.h"
 
 struct findings {
     size_t count;
@@ -307,6 +308,43 @@ static void sealing_makes_again(void **state) {
     (void)state;
 }
 
+/* What a merge under way has written is no damage, and is counted: the manifest of a backup of that
+ * moment counts it, too. */
+static void merging(void **state) {
+    struct fixture *f = *state;
+    struct err err = ERR_INIT;
+    struct merge_limits limits = {
+        .end_window = INT64_MAX,
+        .now_ms = FIXTURE_NOW_MS,
+        .is_forced = true,
+    };
+    bool is_idle = false;
+    MDB_txn *txn;
+    MDB_stat before;
+    MDB_stat stat;
+    fill(f, false);
+    struct store *store = &f->db->store;
+    pthread_mutex_lock(&f->db->maintain_lock);
+    assert_true(env_read_begin(&store->env, &txn, &err));
+    assert_int_equal(mdb_stat(txn, store->dbis[STORE_SEGMENTS], &before), 0);
+    env_read_end(&store->env, txn);
+    for (int i = 0; i < 2; i++) { /* it begins, it writes chunks */
+        assert_true(merge_work(f->db, &limits, &is_idle, &err));
+        assert_false(is_idle);
+    }
+    assert_true(env_read_begin(&store->env, &txn, &err));
+    assert_int_equal(mdb_stat(txn, store->dbis[STORE_SEGMENTS], &stat), 0);
+    env_read_end(&store->env, txn);
+    pthread_mutex_unlock(&f->db->maintain_lock);
+    assert_true(stat.ms_entries > before.ms_entries);
+    fixture_close(f);
+    struct findings findings;
+    struct tsdb_verify_totals totals = verify(f, &findings);
+    assert_string_equal(findings.text, "");
+    assert_int_equal(totals.segments, stat.ms_entries);
+    fixture_open(f);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 /* A window that is being deleted goes at once for readers, however many transactions it takes; what
@@ -345,6 +383,7 @@ int main(void) {
         TEST(whole_and_merged),
         TEST(nothing_there),
         TEST(deleting_a_window),
+        TEST(merging),
         cmocka_unit_test(damage_is_named),
         cmocka_unit_test(sealing_makes_again),
     };
